@@ -1,0 +1,66 @@
+/**
+ * Errors as callers see them: a class, a `code`, and for system errors Node's own words and fields.
+ */
+import { getSystemErrorMap } from "node:util";
+
+/** @typedef {import("../binding.js").Failure} Failure */
+
+/** @type {Readonly<Record<string, string>>} */
+const STATE_MESSAGES = Object.freeze({
+  OPSLOG_NOT_OPEN: "Store is not open. Call open() first.",
+  OPSLOG_READ_ONLY: "Store is read-only. Cannot perform mutations.",
+});
+
+/**
+ * Gives an error its code.
+ * @template {Error} E
+ * @param {E} error
+ * @param {string} code
+ * @returns {E & { code: string }}
+ */
+export function withCode(error, code) {
+  return Object.assign(error, { code });
+}
+
+/**
+ * An argument that cannot be accepted. The message names it and what it should be.
+ * @param {string} message
+ */
+export function argumentError(message) {
+  return withCode(new TypeError(message), "OPSLOG_INVALID");
+}
+
+/**
+ * A call that the store's state does not allow.
+ * @param {"OPSLOG_NOT_OPEN" | "OPSLOG_READ_ONLY"} code
+ */
+export function stateError(code) {
+  return withCode(new Error(STATE_MESSAGES[code]), code);
+}
+
+/**
+ * Makes an error of what the engine reports.
+ * @param {Failure} failure
+ * @returns {Error & { code: string }}
+ */
+export function toError(failure) {
+  const { code, path, syscall, errno, line, byte } = failure;
+  if (errno !== undefined) {
+    const [name, words] = getSystemErrorMap().get(-errno) ?? [`E${errno}`, failure.message];
+    const error = new Error(`${name}: ${words}, ${syscall} '${path}'`);
+    return Object.assign(error, { errno: -errno, code: name, syscall, path });
+  }
+  const error = failure.argument ? argumentError(failure.message) : withCode(new Error(failure.message), code);
+  return Object.assign(error, path === undefined ? {} : { path }, line === undefined ? {} : { line, byte });
+}
+
+/**
+ * How a value is shown in a message: short, and never throwing.
+ * @param {unknown} value
+ */
+export function show(value) {
+  if (typeof value === "string") return JSON.stringify(value.length > 40 ? `${value.slice(0, 40)}…` : value);
+  if (typeof value === "object" && value !== null) return Array.isArray(value) ? "an array" : "an object";
+  if (typeof value === "function") return "a function";
+  return typeof value === "bigint" ? `${value}n` : String(value);
+}

@@ -1,0 +1,535 @@
+/**
+ * The store that callers see: checks arguments, keeps decoded objects, hands JSON texts to the engine.
+ *
+ * `set` and `delete` change the engine's state at the call and queue what is to be written; the queue is handed to the
+ * writer once per turn of the event loop (`kick`), so that the writes of one turn share one append and one sync.
+ *
+ * What could go wrong if: `toJSON` or a getter of the caller's closes or changes the store (the state is checked after
+ * the value was read); a batch function calls `undo` or `batch` (they take their turn right after the batch); a promise
+ * of a call is all that the caller keeps (the environment holds the store until it is settled).
+ */
+import { resolve as resolvePath } from "node:path";
+import * as native from "../binding.js";
+import { Calls } from "./calls.js";
+import { WAKE, enter, environmentNumber, leave, setBusy } from "./environment.js";
+import { argumentError, show, stateError, toError, withCode } from "./errors.js";
+import { migrateLoaded, migrateSegment } from "./migrate.js";
+import { readOptions } from "./options.js";
+import { idText, isThenable, valueText } from "./values.js";
+import { View } from "./view.js";
+
+/** @typedef {import("../index.js").StoreOptions} StoreOptions */
+/** @typedef {import("../index.js").StoreStats} StoreStats */
+/** @typedef {import("../index.js").ManifestInfo} ManifestInfo */
+
+/** What a write that is buffered or already written resolves with. @type {Promise<void>} */
+const DONE = Promise.resolve();
+
+/**
+ * @template [T=Record<string, unknown>]
+ */
+export class Store {
+  /** @type {"new" | "opening" | "open" | "closing" | "closed"} */
+  #phase = "new";
+  #handle = -1;
+  #readOnly = false;
+  #buffered = false;
+  #version = 1;
+  /** @type {((record: unknown, fromVersion: number) => unknown) | undefined} */
+  #migrate;
+  /** @type {View<T>} */
+  #view = new View(-1);
+  #calls = new Calls();
+  #batching = false;
+  /** Calls made inside a batch function that take their turn after it. @type {(() => void)[]} */
+  #afterBatch = [];
+  #kicked = false;
+  #busy = false;
+  /** @type {Promise<void> | undefined} */
+  #closing;
+
+  /**
+   * @param {string} dir
+   * @param {StoreOptions} [options]
+   * @returns {Promise<void>}
+   */
+  async open(dir, options) {
+    if (this.#phase !== "new" && this.#phase !== "closed") {
+      throw withCode(new Error("Store is already open. Call close() first."), "OPSLOG_INVALID");
+    }
+    if (typeof dir !== "string" || dir === "") {
+      throw argumentError(`Argument 'dir' must be a non-empty string, got ${show(dir)}`);
+    }
+    const { native: settings, migrate } = readOptions(options);
+    // Resolved now: a later chdir() does not move the store.
+    const path = resolvePath(dir);
+    const before = this.#phase;
+    this.#phase = "opening";
+    try {
+      await this.#load(path, settings, migrate);
+    } catch (error) {
+      this.#phase = before;
+      throw error;
+    }
+  }
+
+  /**
+   * @param {string} path
+   * @param {import("../binding.js").OpenOptions} settings
+   * @param {((record: unknown, fromVersion: number) => unknown) | undefined} migrate
+   */
+  async #load(path, settings, migrate) {
+    const loaded = await native.load(environmentNumber(), path, settings);
+    if (loaded.failure !== undefined) throw toError(loaded.failure);
+    const handle = /** @type {number} */ (loaded.handle);
+    try {
+      if (loaded.migrateFrom !== undefined && migrate !== undefined) {
+        migrateLoaded(handle, migrate, loaded.migrateFrom, settings.version);
+      }
+      const started = await native.start(handle);
+      if (started.failure !== undefined) throw toError(started.failure);
+      started.logs.forEach(report);
+    } catch (error) {
+      native.release(handle);
+      throw error;
+    }
+    this.#handle = handle;
+    this.#readOnly = settings.readOnly;
+    this.#buffered = settings.writeMode !== "immediate";
+    this.#version = settings.version;
+    this.#migrate = migrate;
+    this.#view = new View(handle);
+    this.#calls = new Calls();
+    this.#kicked = false;
+    this.#busy = false;
+    enter(handle, this);
+    this.#phase = "open";
+  }
+
+  /** @returns {Promise<void>} */
+  close() {
+    if (this.#closing !== undefined) return this.#closing;
+    if (this.#phase !== "open") return Promise.reject(stateError("OPSLOG_NOT_OPEN"));
+    if (this.#batching) return this.#defer(() => this.close());
+    const ticket = native.close(this.#handle);
+    if (Number.isNaN(ticket)) return Promise.reject(toError(native.lastFailure()));
+    this.#phase = "closing";
+    this.#closing = this.#finishClose(this.#wait(ticket));
+    return this.#closing;
+  }
+
+  /** @param {Promise<unknown>} ended */
+  async #finishClose(ended) {
+    try {
+      await ended;
+    } finally {
+      this.#closing = undefined;
+      // After a failure the store is open again, unless it could not go on anyway.
+      if (native.isClosed(this.#handle)) {
+        this.#phase = "closed";
+        leave(this.#handle, this);
+        this.#busy = false;
+        this.#handle = -1;
+        this.#view = new View(-1);
+      } else {
+        this.#phase = "open";
+      }
+    }
+  }
+
+  #ensureReadable() {
+    if (this.#phase !== "open" && this.#phase !== "closing") throw stateError("OPSLOG_NOT_OPEN");
+  }
+
+  #ensureWritable() {
+    if (this.#phase !== "open") throw stateError("OPSLOG_NOT_OPEN");
+    if (this.#readOnly) throw stateError("OPSLOG_READ_ONLY");
+  }
+
+  /**
+   * @param {string} id
+   * @returns {T | undefined}
+   */
+  get(id) {
+    this.#ensureReadable();
+    return this.#view.get(id);
+  }
+
+  /** @param {string} id */
+  has(id) {
+    this.#ensureReadable();
+    return this.#view.has(id);
+  }
+
+  /** @returns {T[]} */
+  all() {
+    this.#ensureReadable();
+    return this.#view.scan((records) => Array.from(records.values()));
+  }
+
+  /** @returns {[string, T][]} */
+  entries() {
+    this.#ensureReadable();
+    return this.#view.scan((records) => Array.from(records.entries()));
+  }
+
+  /**
+   * @param {(value: T, id: string) => boolean} predicate
+   * @returns {T[]}
+   */
+  filter(predicate) {
+    this.#ensureReadable();
+    ensureFunction("predicate", predicate);
+    return this.#view.scan((records) => {
+      /** @type {T[]} */
+      const found = [];
+      for (const [id, value] of records) if (predicate(value, id)) found.push(value);
+      return found;
+    });
+  }
+
+  /**
+   * @param {(value: T, id: string) => boolean} [predicate]
+   * @returns {number}
+   */
+  count(predicate) {
+    this.#ensureReadable();
+    if (predicate === undefined || predicate === null) return this.#view.size;
+    ensureFunction("predicate", predicate);
+    return this.#view.scan((records) => {
+      let n = 0;
+      for (const [id, value] of records) if (predicate(value, id)) n++;
+      return n;
+    });
+  }
+
+  /**
+   * @param {string} id
+   * @param {T} value
+   * @returns {Promise<void> | void}
+   */
+  set(id, value) {
+    this.#ensureWritable();
+    let key, text;
+    try {
+      key = idText(id);
+      text = valueText(value);
+    } catch (error) {
+      return this.#refuse(error);
+    }
+    // Reading the value may have run code of the caller's.
+    this.#ensureWritable();
+    const code = native.set(this.#handle, key, text);
+    if (Number.isNaN(code)) return this.#refuse(toError(native.lastFailure()));
+    this.#view.changed(id);
+    return this.#accepted(code);
+  }
+
+  /**
+   * @param {string} id
+   * @returns {Promise<void> | void}
+   */
+  delete(id) {
+    this.#ensureWritable();
+    let key;
+    try {
+      key = idText(id);
+    } catch (error) {
+      return this.#refuse(error);
+    }
+    const code = native.remove(this.#handle, key);
+    if (Number.isNaN(code)) return this.#refuse(toError(native.lastFailure()));
+    this.#view.deleted(id);
+    return this.#accepted(code);
+  }
+
+  /**
+   * An argument or state that makes a write impossible: rejects, or throws inside a batch.
+   * @param {unknown} error
+   * @returns {Promise<never>}
+   */
+  #refuse(error) {
+    if (this.#batching) throw error;
+    return Promise.reject(/** @type {Error} */ (error));
+  }
+
+  /**
+   * What a write answers with; see `src/binding/mod.rs` for the codes.
+   * @param {number} code
+   * @returns {Promise<void> | void}
+   */
+  #accepted(code) {
+    if (this.#batching) return undefined;
+    this.#kick();
+    if (code === 0) return DONE;
+    return code > 0 ? this.#calls.write(code) : /** @type {Promise<void>} */ (this.#calls.other(-code));
+  }
+
+  /** Hands the queue to the writer at the end of this turn. */
+  #kick() {
+    if (!this.#busy) {
+      this.#busy = true;
+      setBusy(this, true);
+    }
+    if (!this.#kicked) {
+      this.#kicked = true;
+      process.nextTick(Store.#endTurn, this);
+    }
+  }
+
+  /** @param {Store<any>} store */
+  static #endTurn(store) {
+    store.#kicked = false;
+    if (store.#handle >= 0) store.#look(native.kick(store.#handle));
+  }
+
+  /** Called by the environment when the engine has results. */
+  [WAKE]() {
+    if (this.#handle >= 0) this.#look(native.settled(this.#handle));
+  }
+
+  /**
+   * Settles what has ended.
+   * @param {number} through -1: there is more to tell.
+   */
+  #look(through) {
+    if (through >= 0) {
+      this.#calls.settle(through);
+    } else {
+      const news = native.news(this.#handle);
+      if (news.changed !== undefined) this.#view.reordered(JSON.parse(news.changed));
+      for (const notice of news.notices) console.error(notice);
+      this.#calls.tell(news);
+    }
+    if (this.#busy && this.#calls.isEmpty && !(this.#buffered && native.isWriting(this.#handle))) {
+      this.#busy = false;
+      setBusy(this, false);
+    }
+  }
+
+  /**
+   * The promise of a call that has a ticket.
+   * @param {number} ticket NaN: the call was refused.
+   * @returns {Promise<unknown>}
+   */
+  #wait(ticket) {
+    if (Number.isNaN(ticket)) return Promise.reject(toError(native.lastFailure()));
+    this.#kick();
+    return this.#calls.other(ticket);
+  }
+
+  /** Records changed in the engine other than by `set` and `delete`. */
+  #takeChanged() {
+    const changed = native.changed(this.#handle);
+    if (changed !== null) this.#view.reordered(JSON.parse(changed));
+  }
+
+  /**
+   * Puts a call off until the batch function that made it has returned.
+   * @template R
+   * @param {() => Promise<R>} call
+   * @returns {Promise<R>}
+   */
+  #defer(call) {
+    return new Promise((resolve, reject) => {
+      this.#afterBatch.push(() => {
+        call().then(resolve, reject);
+      });
+    });
+  }
+
+  /**
+   * @param {() => void} fn
+   * @returns {Promise<void>}
+   */
+  async batch(fn) {
+    this.#ensureWritable();
+    ensureFunction("fn", fn);
+    if (this.#batching) return this.#defer(() => this.batch(fn));
+    if (Number.isNaN(native.beginBatch(this.#handle))) throw toError(native.lastFailure());
+    this.#batching = true;
+    let code;
+    try {
+      const result = /** @type {unknown} */ (fn());
+      if (isThenable(result)) {
+        // Its end is nobody's business any more, its rejection included.
+        result.then(undefined, () => {});
+        throw argumentError("Argument 'fn' must not be async: a batch ends when the function returns");
+      }
+      code = native.endBatch(this.#handle, true);
+      if (Number.isNaN(code)) throw toError(native.lastFailure());
+    } catch (error) {
+      native.endBatch(this.#handle, false);
+      this.#takeChanged();
+      throw error;
+    } finally {
+      this.#batching = false;
+      for (const call of this.#afterBatch.splice(0)) call();
+    }
+    return this.#accepted(code);
+  }
+
+  /** @returns {Promise<boolean>} */
+  async undo() {
+    this.#ensureWritable();
+    if (this.#batching) return this.#defer(() => this.undo());
+    const ticket = native.undo(this.#handle);
+    this.#takeChanged();
+    return /** @type {Promise<boolean>} */ (this.#wait(ticket));
+  }
+
+  /** @returns {Promise<void>} */
+  async compact() {
+    this.#ensureWritable();
+    if (this.#batching) return this.#defer(() => this.compact());
+    await this.#wait(native.compact(this.#handle));
+  }
+
+  /**
+   * @param {(value: T, id: string) => boolean} predicate
+   * @param {string} [segment]
+   * @returns {Promise<number>}
+   */
+  async archive(predicate, segment) {
+    this.#ensureWritable();
+    ensureFunction("predicate", predicate);
+    if (segment !== undefined && (typeof segment !== "string" || segment === "")) {
+      throw argumentError(`Argument 'segment' must be a non-empty string, got ${show(segment)}`);
+    }
+    if (this.#batching) return this.#defer(() => this.archive(predicate, segment));
+    const ids = this.#view.scan((records) => {
+      /** @type {string[]} */
+      const found = [];
+      for (const [id, value] of records) if (predicate(value, id)) found.push(id);
+      return found;
+    });
+    this.#ensureWritable();
+    if (ids.length === 0) return 0;
+    const ticket = native.archive(this.#handle, JSON.stringify(ids), segment ?? currentQuarter());
+    this.#takeChanged();
+    return /** @type {Promise<number>} */ (this.#wait(ticket));
+  }
+
+  /**
+   * @param {string} segment
+   * @returns {Promise<Map<string, T>>}
+   */
+  async loadArchive(segment) {
+    this.#ensureReadable();
+    if (typeof segment !== "string") {
+      throw argumentError(`Argument 'segment' must be a string, got ${show(segment)}`);
+    }
+    const { segments, failure } = await native.loadArchive(this.#handle, segment);
+    if (failure !== undefined) throw toError(failure);
+    const [{ json, version }] = segments;
+    const records = Object.entries(/** @type {Record<string, T>} */ (JSON.parse(json)));
+    // A read-only store cannot store migrated segments: they are migrated as they are read.
+    if (this.#readOnly && this.#migrate !== undefined && version < this.#version) {
+      return new Map(migrateSegment(records, this.#migrate, version));
+    }
+    return new Map(records);
+  }
+
+  /** @returns {string[]} */
+  listArchiveSegments() {
+    this.#ensureReadable();
+    return this.#manifest().archiveSegments;
+  }
+
+  #manifest() {
+    return /** @type {import("../index.js").Manifest} */ (JSON.parse(native.manifest(this.#handle) ?? "null"));
+  }
+
+  /** @returns {ManifestInfo | null} */
+  getManifest() {
+    if (this.#handle < 0) return null;
+    const { currentSnapshot, activeOps, archiveSegments, stats } = this.#manifest();
+    return { currentSnapshot, activeOps, archiveSegments, stats };
+  }
+
+  /** @returns {StoreStats} */
+  stats() {
+    this.#ensureReadable();
+    const { checkpointFailure, ...counts } = native.counts(this.#handle);
+    return checkpointFailure === undefined ? counts : { ...counts, checkpointError: toError(checkpointFailure) };
+  }
+
+  /**
+   * @param {string} id
+   * @returns {import("../index.js").Operation<T>[]}
+   */
+  getHistory(id) {
+    this.#ensureReadable();
+    return typeof id === "string" ? this.#operations(JSON.stringify(id)) : [];
+  }
+
+  /**
+   * @param {string} [since]
+   * @returns {import("../index.js").Operation<T>[]}
+   */
+  getOps(since) {
+    this.#ensureReadable();
+    const operations = this.#operations(null);
+    return since ? operations.filter((operation) => operation.ts > since) : operations;
+  }
+
+  /**
+   * @param {string | null} id
+   * @returns {import("../index.js").Operation<T>[]}
+   */
+  #operations(id) {
+    /** @type {import("../index.js").Operation<T>[]} */
+    const operations = [];
+    /** @type {number | undefined} */
+    let next = 0;
+    while (next !== undefined) {
+      const page = native.operations(this.#handle, id, next);
+      if (page === null) break;
+      for (const operation of JSON.parse(page.json)) operations.push(operation);
+      next = page.next;
+    }
+    return operations;
+  }
+
+  /** @returns {Promise<void>} */
+  async flush() {
+    await this.#flush(false);
+  }
+
+  /** @returns {Promise<void>} */
+  async sync() {
+    await this.#flush(true);
+  }
+
+  /** @param {boolean} sync @returns {Promise<unknown>} */
+  #flush(sync) {
+    if (this.#phase !== "open") throw stateError("OPSLOG_NOT_OPEN");
+    if (this.#batching) return this.#defer(() => this.#flush(sync));
+    return this.#wait(native.flush(this.#handle, sync));
+  }
+}
+
+/**
+ * @param {string} name
+ * @param {unknown} value
+ */
+function ensureFunction(name, value) {
+  if (typeof value !== "function") throw argumentError(`Argument '${name}' must be a function, got ${show(value)}`);
+}
+
+/** The default archive segment: year and quarter, local time. */
+function currentQuarter() {
+  const now = new Date();
+  return `${now.getFullYear()}-Q${Math.floor(now.getMonth() / 3) + 1}`;
+}
+
+/**
+ * Tells on stderr what recovery found, in upstream's words where upstream has any.
+ * @param {import("../binding.js").LogReport} log
+ */
+function report({ path, skipped, cut, saved }) {
+  if (skipped > 0) console.error(`opslog: skipped ${skipped} malformed line(s) in ${path}`);
+  if (saved !== undefined) {
+    console.error(`opslog: cut ${cut} byte(s) of a damaged or incomplete write off the end of ${path}, kept in ${saved}`);
+  }
+}

@@ -1,0 +1,270 @@
+//! The native file system.
+//!
+//! The only module that calls fsync and rename. `sync` is `fdatasync` where the platform has it: length and bytes
+//! are durable, times need not be.
+
+use super::{Entry, Stat, StorageBackend, StorageFile, StoreLock};
+use crate::error::{Error, Result};
+use crate::format::names;
+use crate::lock::DirLock;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+/// A store directory on the file system.
+#[derive(Debug, Clone)]
+pub struct FsBackend {
+    root: PathBuf,
+}
+
+impl FsBackend {
+    /// The store in `root`, which need not exist. A relative path is resolved once, here: a later change of the
+    /// working directory does not move the store.
+    ///
+    /// # Errors
+    /// `Io` where the working directory cannot be told.
+    pub fn new(root: impl AsRef<Path>) -> Result<Self> {
+        let root = std::path::absolute(root.as_ref())
+            .map_err(|source| Error::io("getcwd", root.as_ref().display().to_string(), source))?;
+        Ok(FsBackend { root })
+    }
+
+    /// The store's directory, absolute.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    fn at(&self, path: &str) -> PathBuf {
+        if path.is_empty() { self.root.clone() } else { self.root.join(path) }
+    }
+
+    fn error<'a>(&'a self, syscall: &'static str, path: &'a str) -> impl FnOnce(io::Error) -> Error + 'a {
+        move |source| Error::io(syscall, self.full_path(path), source)
+    }
+}
+
+fn stat_of(metadata: &std::fs::Metadata) -> Stat {
+    let modified = metadata.modified().ok().and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
+    Stat { len: metadata.len(), modified_ns: modified.map_or(0, |since| since.as_nanos()) }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one place that syncs directories")]
+fn sync_folder(path: &Path) -> io::Result<()> {
+    if cfg!(windows) {
+        // Windows cannot sync a directory; NTFS journals names.
+        return Ok(());
+    }
+    match File::open(path)?.sync_all() {
+        // Some network and FUSE file systems have no fsync for directories; there is nothing more to be had there.
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput || error.kind() == io::ErrorKind::Unsupported => Ok(()),
+        other => other,
+    }
+}
+
+impl StorageBackend for FsBackend {
+    fn full_path(&self, path: &str) -> String {
+        self.at(path).display().to_string()
+    }
+
+    fn create_dirs(&self) -> Result<()> {
+        self.create_root()?;
+        let mut changed = false;
+        for folder in [names::SNAPSHOTS, names::OPS, names::ARCHIVE] {
+            let path = self.at(folder);
+            changed |= !path.exists();
+            std::fs::create_dir_all(&path).map_err(self.error("mkdir", folder))?;
+        }
+        if changed { sync_folder(&self.root).map_err(self.error("fsync", "")) } else { Ok(()) }
+    }
+
+    fn read(&self, path: &str) -> Result<Box<dyn Read + Send>> {
+        let file = File::open(self.at(path)).map_err(self.error("open", path))?;
+        // Opening a directory succeeds on Unix and reading it fails: say so here, with the path.
+        let metadata = file.metadata().map_err(self.error("fstat", path))?;
+        if metadata.is_dir() {
+            return Err(Error::io("read", self.full_path(path), is_a_directory()));
+        }
+        Ok(Box::new(file))
+    }
+
+    fn stat(&self, path: &str) -> Result<Stat> {
+        std::fs::metadata(self.at(path)).map(|metadata| stat_of(&metadata)).map_err(self.error("stat", path))
+    }
+
+    fn list(&self, folder: &str) -> Result<Vec<Entry>> {
+        let entries = match std::fs::read_dir(self.at(folder)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            other => other.map_err(self.error("scandir", folder))?,
+        };
+        let mut found = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(self.error("scandir", folder))?;
+            let metadata = match entry.metadata() {
+                // Removed since it was listed.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                other => other.map_err(self.error("stat", folder))?,
+            };
+            if let (Ok(name), false) = (entry.file_name().into_string(), metadata.is_dir()) {
+                found.push(Entry { name, stat: stat_of(&metadata) });
+            }
+        }
+        Ok(found)
+    }
+
+    fn create(&self, path: &str) -> Result<Box<dyn StorageFile>> {
+        let file = OpenOptions::new().read(true).write(true).create_new(true).open(self.at(path));
+        self.writable(path, file)
+    }
+
+    fn open(&self, path: &str) -> Result<Box<dyn StorageFile>> {
+        self.writable(path, OpenOptions::new().read(true).write(true).open(self.at(path)))
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the one place that renames")]
+    fn rename(&self, from: &str, to: &str) -> Result<()> {
+        std::fs::rename(self.at(from), self.at(to)).map_err(self.error("rename", to))
+    }
+
+    fn remove(&self, path: &str) -> Result<()> {
+        std::fs::remove_file(self.at(path)).map_err(self.error("unlink", path))
+    }
+
+    fn sync_dir(&self, folder: &str) -> Result<()> {
+        sync_folder(&self.at(folder)).map_err(self.error("fsync", folder))
+    }
+
+    fn lock(&self) -> Result<Box<dyn StoreLock>> {
+        self.create_root()?;
+        Ok(Box::new(DirLock::acquire(&self.root)?))
+    }
+}
+
+impl FsBackend {
+    /// Makes the store's own directory, durably, where it does not exist.
+    fn create_root(&self) -> Result<()> {
+        let missing: Vec<_> = self.root.ancestors().take_while(|path| !path.exists()).collect();
+        std::fs::create_dir_all(&self.root).map_err(self.error("mkdir", ""))?;
+        for parent in missing.into_iter().filter_map(Path::parent) {
+            sync_folder(parent).map_err(|source| Error::io("fsync", parent.display().to_string(), source))?;
+        }
+        Ok(())
+    }
+
+    fn writable(&self, path: &str, file: io::Result<File>) -> Result<Box<dyn StorageFile>> {
+        let file = file.map_err(self.error("open", path))?;
+        let identity = identity(&file.metadata().map_err(self.error("fstat", path))?);
+        Ok(Box::new(FsFile { file, identity, path: self.at(path) }))
+    }
+}
+
+fn is_a_directory() -> io::Error {
+    #[cfg(unix)]
+    return rustix::io::Errno::ISDIR.into();
+    #[cfg(not(unix))]
+    return io::ErrorKind::IsADirectory.into();
+}
+
+/// Device and inode: which file a path names.
+fn identity(metadata: &std::fs::Metadata) -> (u64, u64) {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        (metadata.dev(), metadata.ino())
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = metadata;
+        (0, 0)
+    }
+}
+
+struct FsFile {
+    file: File,
+    identity: (u64, u64),
+    path: PathBuf,
+}
+
+impl FsFile {
+    fn error(&self, syscall: &'static str) -> impl FnOnce(io::Error) -> Error {
+        let path = self.path.display().to_string();
+        move |source| Error::io(syscall, path, source)
+    }
+}
+
+impl StorageFile for FsFile {
+    fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<()> {
+        #[cfg(unix)]
+        let written = std::os::unix::fs::FileExt::write_all_at(&self.file, bytes, offset);
+        #[cfg(not(unix))]
+        let written = {
+            use std::io::{Seek, SeekFrom, Write};
+            self.file.seek(SeekFrom::Start(offset)).and_then(|_| self.file.write_all(bytes))
+        };
+        written.map_err(self.error("write"))
+    }
+
+    fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<usize> {
+        let mut filled = 0;
+        while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            #[cfg(unix)]
+            let read = std::os::unix::fs::FileExt::read_at(&self.file, rest, offset + filled as u64);
+            #[cfg(windows)]
+            let read = std::os::windows::fs::FileExt::seek_read(&self.file, rest, offset + filled as u64);
+            match read {
+                Ok(0) => break,
+                Ok(n) => filled += n,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(self.error("read")(error)),
+            }
+        }
+        Ok(filled)
+    }
+
+    fn truncate(&mut self, len: u64) -> Result<()> {
+        self.file.set_len(len).map_err(self.error("ftruncate"))
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the one place that syncs files")]
+    fn sync(&mut self) -> Result<()> {
+        self.file.sync_data().map_err(self.error("fdatasync"))
+    }
+
+    fn check(&self, len: u64) -> Result<()> {
+        let metadata = std::fs::metadata(&self.path).map_err(self.error("open"))?;
+        let path = || self.path.display().to_string();
+        let changed = |what: &str| Error::Failed {
+            message: format!("{what}: {}. Nothing was written; close the store and open it again.", path()),
+            cause: None,
+        };
+        if identity(&metadata) != self.identity {
+            return Err(changed("The operation log was replaced by another file"));
+        }
+        if is_write_protected(&metadata) {
+            return Err(Error::io("open", path(), io::ErrorKind::PermissionDenied.into_os()));
+        }
+        if metadata.len() != len {
+            return Err(changed("The operation log was changed by another program"));
+        }
+        Ok(())
+    }
+}
+
+/// No write bit at all: somebody protected the file, and root, whom the kernel would let through, honours it.
+fn is_write_protected(metadata: &std::fs::Metadata) -> bool {
+    metadata.permissions().readonly()
+}
+
+/// Turns a kind into the error that the operating system gives for it, so that it carries an errno.
+trait IntoOs {
+    fn into_os(self) -> io::Error;
+}
+
+impl IntoOs for io::ErrorKind {
+    fn into_os(self) -> io::Error {
+        #[cfg(unix)]
+        if self == io::ErrorKind::PermissionDenied {
+            return rustix::io::Errno::ACCESS.into();
+        }
+        self.into()
+    }
+}

@@ -1,0 +1,138 @@
+//! Where the bytes of a store live: a plain blocking interface over named files.
+//!
+//! The engine's multi-step commits are written against this trait, so that the very same code runs on the file
+//! system ([`fs`]) and on a disk in memory ([`memory`]) that tests freeze at every sync and fail at every call.
+//!
+//! Paths are relative to the store, with `/` between folder and name; an empty path is the store's own directory.
+//! What the engine assumes of an implementation: `create` is exclusive, `rename` is atomic and replaces, a file's
+//! bytes are durable after [`StorageFile::sync`] and its name after [`StorageBackend::sync_dir`] of its folder.
+
+pub mod fs;
+pub mod memory;
+
+use crate::error::Result;
+use std::io::Read;
+
+/// What is known of a file without reading it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stat {
+    /// Length in bytes.
+    pub len: u64,
+    /// Last modification, nanoseconds since 1970.
+    pub modified_ns: u128,
+}
+
+/// A file in a folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Name without folder.
+    pub name: String,
+    /// Length and age.
+    pub stat: Stat,
+}
+
+/// The files of one store. All calls block; an error names the call and the path.
+///
+/// # Errors
+/// Every method fails with [`crate::Error::Io`]; absence is `NotFound` and nothing else is.
+pub trait StorageBackend: Send + Sync {
+    /// The path that messages show.
+    fn full_path(&self, path: &str) -> String;
+    /// Makes the store's directory and its folders durable, where they do not exist.
+    fn create_dirs(&self) -> Result<()>;
+    /// Opens a file for reading from its start.
+    fn read(&self, path: &str) -> Result<Box<dyn Read + Send>>;
+    /// Length and age of a file.
+    fn stat(&self, path: &str) -> Result<Stat>;
+    /// Files in a folder (no sub-folders); empty where the folder does not exist.
+    fn list(&self, folder: &str) -> Result<Vec<Entry>>;
+    /// Creates a file for writing; fails with `AlreadyExists` where the name is taken.
+    fn create(&self, path: &str) -> Result<Box<dyn StorageFile>>;
+    /// Opens an existing file for writing.
+    fn open(&self, path: &str) -> Result<Box<dyn StorageFile>>;
+    /// Gives a file another name, replacing what had it. The new name is durable after `sync_dir`.
+    fn rename(&self, from: &str, to: &str) -> Result<()>;
+    /// Removes a file.
+    fn remove(&self, path: &str) -> Result<()>;
+    /// Makes the names in a folder durable.
+    fn sync_dir(&self, folder: &str) -> Result<()>;
+    /// Takes the store for writing; released when dropped.
+    ///
+    /// # Errors
+    /// [`crate::Error::Locked`] where another writer has it.
+    fn lock(&self) -> Result<Box<dyn StoreLock>>;
+}
+
+/// A file that is being written.
+///
+/// # Errors
+/// As for [`StorageBackend`]. After a failed `write` any part of the bytes may stand in the file.
+pub trait StorageFile: Send {
+    /// Writes all of `bytes` at `offset`.
+    fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<()>;
+    /// Reads up to `buffer.len()` bytes at `offset`; fewer only at the end of the file.
+    fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<usize>;
+    /// Cuts the file to `len` bytes.
+    fn truncate(&mut self, len: u64) -> Result<()>;
+    /// Makes bytes and length durable.
+    fn sync(&mut self) -> Result<()>;
+    /// Checks that the path still names this file, that it may be written, and that it is `len` bytes long.
+    fn check(&self, len: u64) -> Result<()>;
+}
+
+/// The right to write a store. Dropping it gives it back.
+pub trait StoreLock: Send + Sync {
+    /// Gives the lock back and removes its traces.
+    fn release(self: Box<Self>);
+}
+
+/// Reads a whole file.
+///
+/// # Errors
+/// As [`StorageBackend::read`].
+pub fn read_all(backend: &dyn StorageBackend, path: &str) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let read = backend.read(path)?.read_to_end(&mut bytes);
+    read.map_err(|source| crate::Error::io("read", backend.full_path(path), source))?;
+    Ok(bytes)
+}
+
+/// Replaces `path` by a file with these bytes, durably. A crash leaves the old file or the new one.
+///
+/// # Errors
+/// As [`replace_name`], or of the folder's sync: the new file is there then, but may not survive a power cut.
+pub fn replace(backend: &dyn StorageBackend, path: &str, bytes: &[u8]) -> Result<()> {
+    replace_name(backend, path, bytes)?;
+    backend.sync_dir(folder_of(path))
+}
+
+/// Replaces `path` by a file with these bytes, which are durable; the name is once its folder is synced.
+///
+/// # Errors
+/// As [`StorageBackend`]; the old file stands then, and the temporary one is removed.
+pub fn replace_name(backend: &dyn StorageBackend, path: &str, bytes: &[u8]) -> Result<()> {
+    let temporary = write_temporary(backend, path, bytes)?;
+    backend.rename(&temporary, path).inspect_err(|_| discard(backend, &temporary))
+}
+
+/// Writes a temporary file beside `path`, durably; returns its name.
+///
+/// # Errors
+/// As [`StorageBackend`]; the temporary file is removed.
+pub fn write_temporary(backend: &dyn StorageBackend, path: &str, bytes: &[u8]) -> Result<String> {
+    let temporary = crate::format::names::temporary(path);
+    let mut file = backend.create(&temporary)?;
+    // ORDER: sync before any rename, or a power cut leaves the new name on an empty file.
+    let written = file.write(0, bytes).and_then(|()| file.sync());
+    written.map(|()| temporary.clone()).inspect_err(|_| discard(backend, &temporary))
+}
+
+/// Removes a file that never counted. Best effort: what stays is removed at the next open.
+pub fn discard(backend: &dyn StorageBackend, path: &str) {
+    let _ = backend.remove(path);
+}
+
+/// The folder part of a path; empty for files of the store's own directory.
+pub fn folder_of(path: &str) -> &str {
+    path.rsplit_once('/').map_or("", |(folder, _)| folder)
+}

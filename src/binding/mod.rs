@@ -1,0 +1,14 @@
+//! The Node.js addon: converts, calls the engine, converts back. The only folder that names napi.
+//!
+//! Stores are named by small numbers: passing one costs a tenth of passing an external object or calling a method,
+//! and a stale number is an error instead of a dangling pointer. Hot calls are free functions that return a number:
+//! 0 done, n > 0 done once `settled` reaches n, n < 0 told by itself as ticket -n, NaN failed (see `lastFailure`).
+
+// Exports are used by Node.js, not by Rust.
+#![allow(unreachable_pub, dead_code, missing_docs, reason = "exports, documented in index.d.ts and lib/")]
+
+mod errors;
+mod options;
+mod registry;
+mod store;
+mod text;

@@ -1,0 +1,138 @@
+//! Stores by number, and the JavaScript environments (main thread, workers) that they belong to.
+
+use crate::format::archive::Segment;
+use crate::format::op::Text;
+use crate::store::{Opening, Store};
+use napi::bindgen_prelude::Function;
+use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
+use napi::{Env, Result, Status};
+use napi_derive::napi;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+/// Wakes an environment for one store. Weak: it does not keep the process alive.
+pub type WakeFunction = ThreadsafeFunction<u32, (), u32, Status, false, true>;
+
+/// A store that is being opened.
+pub struct Loading {
+    pub opening: Opening,
+    pub values: Vec<Text>,
+    pub segments: Vec<(String, Segment)>,
+}
+
+struct Entry {
+    env: u32,
+    loading: Option<Loading>,
+    store: Option<Arc<Store>>,
+}
+
+static ENTRIES: RwLock<Vec<Option<Entry>>> = RwLock::new(Vec::new());
+static ENVIRONMENTS: Mutex<Vec<Option<Arc<WakeFunction>>>> = Mutex::new(Vec::new());
+
+fn environments() -> MutexGuard<'static, Vec<Option<Arc<WakeFunction>>>> {
+    ENVIRONMENTS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Registers a JavaScript environment. `wake` is called with a store's number when it has results. When the
+/// environment ends, its stores are flushed and released.
+#[napi(catch_unwind, ts_args_type = "wake: (handle: number) => void")]
+pub fn register(env: Env, wake: Function<u32, ()>) -> Result<u32> {
+    let wake = wake.build_threadsafe_function::<u32>().weak::<true>().build()?;
+    let number = {
+        let mut environments = environments();
+        environments.push(Some(Arc::new(wake)));
+        u32::try_from(environments.len() - 1).unwrap_or(u32::MAX)
+    };
+    env.add_env_cleanup_hook(number, |number| {
+        finish_all(number);
+        if let Some(place) = environments().get_mut(number as usize) {
+            *place = None;
+        }
+    })?;
+    Ok(number)
+}
+
+/// What a store calls from its threads to wake an environment.
+pub fn waker(env: u32, handle: u32) -> Box<dyn Fn() + Send + Sync> {
+    let wake = environments().get(env as usize).cloned().flatten();
+    Box::new(move || {
+        if let Some(wake) = &wake {
+            // It fails where the environment is ending: nobody is left to be told.
+            let _ = wake.call(handle, ThreadsafeFunctionCallMode::NonBlocking);
+        }
+    })
+}
+
+/// Writes and syncs what the stores of an environment have queued, and gives their locks back. Blocks: for the end of
+/// a process or worker.
+#[napi(catch_unwind)]
+pub fn finish_all(env: u32) {
+    let stores: Vec<_> = {
+        let mut entries = ENTRIES.write().unwrap_or_else(PoisonError::into_inner);
+        let own = entries.iter_mut().flatten().filter(|entry| entry.env == env);
+        own.filter_map(|entry| {
+            entry.loading = None;
+            entry.store.clone()
+        })
+        .collect()
+    };
+    for store in stores {
+        store.finish();
+    }
+}
+
+/// Gives a store that is being opened a number.
+pub fn add(env: u32, opening: Opening) -> u32 {
+    let entry = Entry { env, loading: Some(Loading { opening, values: Vec::new(), segments: Vec::new() }), store: None };
+    let mut entries = ENTRIES.write().unwrap_or_else(PoisonError::into_inner);
+    let place = entries.iter().position(Option::is_none).unwrap_or(entries.len());
+    if place == entries.len() {
+        entries.push(None);
+    }
+    if let Some(free) = entries.get_mut(place) {
+        *free = Some(entry);
+    }
+    u32::try_from(place).unwrap_or(u32::MAX)
+}
+
+/// Calls `work` with the store that is being opened.
+pub fn with_loading<R>(handle: u32, work: impl FnOnce(&mut Loading) -> R) -> Option<R> {
+    let mut entries = ENTRIES.write().unwrap_or_else(PoisonError::into_inner);
+    entries.get_mut(handle as usize)?.as_mut()?.loading.as_mut().map(work)
+}
+
+/// Takes the store that is being opened, to start it.
+pub fn take_loading(handle: u32) -> Option<(u32, Loading)> {
+    let mut entries = ENTRIES.write().unwrap_or_else(PoisonError::into_inner);
+    let entry = entries.get_mut(handle as usize)?.as_mut()?;
+    entry.loading.take().map(|loading| (entry.env, loading))
+}
+
+/// Puts the started store under its number.
+pub fn put(handle: u32, store: Store) {
+    let mut entries = ENTRIES.write().unwrap_or_else(PoisonError::into_inner);
+    if let Some(Some(entry)) = entries.get_mut(handle as usize) {
+        entry.store = Some(Arc::new(store));
+    }
+}
+
+/// The store with a number.
+pub fn get(handle: u32) -> Option<Arc<Store>> {
+    let entries = ENTRIES.read().unwrap_or_else(PoisonError::into_inner);
+    entries.get(handle as usize)?.as_ref()?.store.clone()
+}
+
+/// Calls `work` with a store, without sharing it.
+pub fn with<R>(handle: u32, work: impl FnOnce(&Store) -> R) -> Option<R> {
+    let entries = ENTRIES.read().unwrap_or_else(PoisonError::into_inner);
+    entries.get(handle as usize)?.as_ref()?.store.as_deref().map(work)
+}
+
+/// Forgets a number. An open store is flushed and released.
+#[napi(catch_unwind)]
+pub fn release(handle: u32) {
+    let entry = {
+        let mut entries = ENTRIES.write().unwrap_or_else(PoisonError::into_inner);
+        entries.get_mut(handle as usize).and_then(Option::take)
+    };
+    drop(entry);
+}

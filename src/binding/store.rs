@@ -1,0 +1,388 @@
+//! Exports that open and use a store. See `lib/store.js`, which calls them.
+
+use super::errors::{Failure, remember};
+use super::options::OpenOptions;
+use super::registry::{self, Loading, get, with};
+use super::text::Utf8;
+use crate::backend::fs::FsBackend;
+use crate::format::json;
+use crate::format::op::Text;
+use crate::store::{Accepted, Migration, Opening, Phase, Store, Ticket, Value};
+use crate::{Error, Result};
+use napi_derive::napi;
+use std::sync::Arc;
+
+/// Strings cross in pieces of about this size: none comes near the greatest length of a JavaScript string.
+const PAGE: usize = 4 << 20;
+
+/// What `load` found.
+#[napi(object)]
+#[derive(Default)]
+pub struct LoadResult {
+    pub handle: Option<u32>,
+    /// Version of the records, where it is older than the one asked for.
+    pub migrate_from: Option<f64>,
+    pub failure: Option<Failure>,
+}
+
+/// A part of the records: `[id, value, …]` as JSON text, and where the next part begins.
+#[napi(object)]
+pub struct RecordPage {
+    pub json: String,
+    pub next: Option<f64>,
+}
+
+/// An archive segment: its records as the JSON text of an object.
+#[napi(object)]
+pub struct SegmentText {
+    pub path: String,
+    pub version: f64,
+    pub json: String,
+}
+
+#[napi(object)]
+#[derive(Default)]
+pub struct SegmentsResult {
+    pub segments: Vec<SegmentText>,
+    pub failure: Option<Failure>,
+}
+
+/// What recovery found in a log.
+#[napi(object)]
+pub struct LogReport {
+    pub path: String,
+    pub skipped: f64,
+    pub cut: f64,
+    pub saved: Option<String>,
+}
+
+#[napi(object)]
+#[derive(Default)]
+pub struct StartResult {
+    pub logs: Vec<LogReport>,
+    pub failure: Option<Failure>,
+}
+
+/// The end of a call.
+#[napi(object)]
+pub struct Ended {
+    pub ticket: f64,
+    pub failure: Option<Failure>,
+    pub flag: Option<bool>,
+    pub count: Option<f64>,
+}
+
+#[napi(object)]
+#[derive(Default)]
+pub struct News {
+    /// Writes up to this ticket have ended, unless `ended` says otherwise.
+    pub through: f64,
+    pub ended: Vec<Ended>,
+    /// Ids whose records changed other than by `set` and `delete`, as JSON text of an array.
+    pub changed: Option<String>,
+    /// Messages for stderr.
+    pub notices: Vec<String>,
+}
+
+#[napi(object)]
+#[derive(Default)]
+pub struct StoreCounts {
+    pub active_records: f64,
+    pub ops_count: f64,
+    pub archive_segments: f64,
+    pub checkpoint_failure: Option<Failure>,
+}
+
+/// Runs blocking work on the pool of the async runtime.
+async fn blocking<R: Send + 'static>(work: impl FnOnce() -> Result<R> + Send + 'static) -> Result<R> {
+    let done = napi::bindgen_prelude::spawn_blocking(work).await;
+    done.unwrap_or_else(|_| Err(Error::Failed { message: "The call failed unexpectedly".to_owned(), cause: None }))
+}
+
+fn string(bytes: Vec<u8>) -> String {
+    // Texts come from JavaScript or have been checked when they were read.
+    String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+}
+
+/// Exact up to 2^53.
+fn number(count: u64) -> f64 {
+    count as f64
+}
+
+/// Takes the lock and reads a store. Nothing is changed.
+#[napi(catch_unwind)]
+pub async fn load(env: u32, dir: String, options: OpenOptions) -> LoadResult {
+    let loaded = blocking(move || {
+        let backend = FsBackend::new(dir)?;
+        Opening::load(Arc::new(backend), options.into())
+    });
+    match loaded.await {
+        Ok(opening) => {
+            let migrate_from = opening.migrate_from().map(number);
+            LoadResult { handle: Some(registry::add(env, opening)), migrate_from, failure: None }
+        }
+        Err(error) => LoadResult { failure: Some((&error).into()), ..LoadResult::default() },
+    }
+}
+
+/// Records of a store that is being opened.
+#[napi(catch_unwind)]
+pub fn loaded_page(handle: u32, start: f64) -> Option<RecordPage> {
+    registry::with_loading(handle, |loading| record_page(loading.opening.page(start as u64, PAGE)))
+}
+
+fn record_page(page: crate::store::Page) -> RecordPage {
+    RecordPage { json: string(page.json), next: page.next.map(number) }
+}
+
+/// Archive segments of a store that is being opened whose records are to be migrated.
+#[napi(catch_unwind)]
+pub fn loaded_segments(handle: u32) -> SegmentsResult {
+    match registry::with_loading(handle, |loading| loading.opening.old_segments()) {
+        None => SegmentsResult::default(),
+        Some(Err(error)) => SegmentsResult { failure: Some((&error).into()), ..SegmentsResult::default() },
+        Some(Ok(segments)) => {
+            let segments = segments.into_iter().map(|(path, segment)| {
+                let mut json = Vec::new();
+                segment.push_records(&mut json);
+                SegmentText { path, version: number(segment.version), json: string(json) }
+            });
+            SegmentsResult { segments: segments.collect(), failure: None }
+        }
+    }
+}
+
+/// Hands over migrated values, in order: the JSON text of an array.
+#[napi(catch_unwind, ts_args_type = "handle: number, values: string")]
+pub fn migrate_values(handle: u32, values: Utf8) {
+    registry::with_loading(handle, |loading| {
+        loading.values.extend(json::elements(&values).unwrap_or_default().into_iter().map(Text::from));
+    });
+}
+
+/// Hands over a migrated archive segment: its records as the JSON text of an object.
+#[napi(catch_unwind, ts_args_type = "handle: number, path: string, version: number, records: string")]
+pub fn migrate_segment(handle: u32, path: String, version: f64, records: Utf8) {
+    registry::with_loading(handle, |loading| {
+        let period = path.strip_prefix("archive/archive-").and_then(|name| name.strip_suffix(".json"));
+        let mut segment = crate::format::archive::Segment {
+            version: version as u64,
+            period: period.unwrap_or(&path).to_owned(),
+            records: Vec::new(),
+        };
+        let members = json::members(&records).unwrap_or_default();
+        segment.merge(members.into_iter().map(|(id, value)| (json::canonical_string(id).as_ref().into(), value.into())));
+        loading.segments.push((path, segment));
+    });
+}
+
+/// Mends and migrates what must be, and starts the store's writer.
+#[napi(catch_unwind)]
+pub async fn start(handle: u32) -> StartResult {
+    let Some((env, loading)) = registry::take_loading(handle) else {
+        return StartResult { failure: Some((&Error::NotOpen).into()), ..StartResult::default() };
+    };
+    let Loading { opening, values, segments } = loading;
+    let started = blocking(move || opening.start(Migration { values, segments }, registry::waker(env, handle)));
+    match started.await {
+        Ok((store, report)) => {
+            registry::put(handle, store);
+            let logs = report.logs.into_iter().map(|log| LogReport {
+                path: log.path,
+                skipped: number(log.skipped),
+                cut: number(log.cut),
+                saved: log.saved,
+            });
+            StartResult { logs: logs.collect(), failure: None }
+        }
+        Err(error) => StartResult { failure: Some((&error).into()), ..StartResult::default() },
+    }
+}
+
+/// The result of a hot call; see the module's description.
+fn accepted(result: Option<Result<Accepted>>) -> f64 {
+    match result.unwrap_or(Err(Error::NotOpen)) {
+        Ok(Accepted::Done) => 0.0,
+        Ok(Accepted::Through(ticket)) => number(ticket),
+        Ok(Accepted::Told(ticket)) => -number(ticket),
+        Err(error) => {
+            remember(error);
+            f64::NAN
+        }
+    }
+}
+
+fn ticket(result: Option<Result<Ticket>>) -> f64 {
+    accepted(result.map(|result| result.map(Accepted::Through)))
+}
+
+/// Creates or replaces a record. `id` and `data` are JSON texts.
+#[napi(catch_unwind, ts_args_type = "handle: number, id: string, data: string")]
+pub fn set(handle: u32, id: Utf8, data: Utf8) -> f64 {
+    accepted(with(handle, |store| store.set(&id, &data)))
+}
+
+/// Removes a record.
+#[napi(catch_unwind, ts_args_type = "handle: number, id: string")]
+pub fn remove(handle: u32, id: Utf8) -> f64 {
+    accepted(with(handle, |store| store.delete(&id)))
+}
+
+#[napi(catch_unwind)]
+pub fn begin_batch(handle: u32) -> f64 {
+    accepted(with(handle, |store| store.begin_batch().map(|()| Accepted::Done)))
+}
+
+#[napi(catch_unwind)]
+pub fn end_batch(handle: u32, keep: bool) -> f64 {
+    accepted(with(handle, |store| store.end_batch(keep)))
+}
+
+/// Lets the writer take what was queued, and answers as `settled`.
+#[napi(catch_unwind)]
+pub fn kick(handle: u32) -> f64 {
+    let through = with(handle, |store| {
+        store.kick_and_look();
+        store.settled_through()
+    });
+    through.flatten().map_or(-1.0, number)
+}
+
+/// The ticket up to which writes have ended; -1 where there is more to tell (see `news`).
+#[napi(catch_unwind)]
+pub fn settled(handle: u32) -> f64 {
+    with(handle, Store::settled_through).flatten().map_or(-1.0, number)
+}
+
+/// Everything that there is to tell.
+#[napi(catch_unwind)]
+pub fn news(handle: u32) -> News {
+    let Some(store) = get(handle) else { return News::default() };
+    let (through, outcomes) = store.settled();
+    let ended = outcomes.into_iter().map(|outcome| {
+        let mut ended = Ended { ticket: number(outcome.ticket), failure: None, flag: None, count: None };
+        match outcome.result {
+            Ok(Value::None) => {}
+            Ok(Value::Bool(flag)) => ended.flag = Some(flag),
+            Ok(Value::Count(count)) => ended.count = Some(number(count)),
+            Err(error) => ended.failure = Some((&error).into()),
+        }
+        ended
+    });
+    let ended = ended.collect();
+    News { through: number(through), ended, changed: changed_ids(&store), notices: store.take_notices() }
+}
+
+/// Ids whose records changed other than by `set` and `delete`, as JSON text of an array.
+#[napi(catch_unwind)]
+pub fn changed(handle: u32) -> Option<String> {
+    changed_ids(&*get(handle)?)
+}
+
+fn changed_ids(store: &Store) -> Option<String> {
+    let ids = store.take_changed();
+    if ids.is_empty() {
+        return None;
+    }
+    Some(format!("[{}]", ids.iter().map(|id| String::from_utf8_lossy(id)).collect::<Vec<_>>().join(",")))
+}
+
+/// True while writes wait to be handed to the operating system.
+#[napi(catch_unwind)]
+pub fn is_writing(handle: u32) -> bool {
+    with(handle, Store::is_writing).unwrap_or(false)
+}
+
+#[napi(catch_unwind)]
+pub fn undo(handle: u32) -> f64 {
+    ticket(with(handle, Store::undo))
+}
+
+#[napi(catch_unwind)]
+pub fn compact(handle: u32) -> f64 {
+    ticket(with(handle, Store::compact))
+}
+
+/// Moves records to a segment. `ids`: JSON text of an array.
+#[napi(catch_unwind, ts_args_type = "handle: number, ids: string, segment: string")]
+pub fn archive(handle: u32, ids: Utf8, segment: String) -> f64 {
+    let ids = json::elements(&ids).unwrap_or_default().into_iter().map(Text::from).collect();
+    ticket(with(handle, |store| store.archive(ids, &segment)))
+}
+
+#[napi(catch_unwind)]
+pub fn flush(handle: u32, sync: bool) -> f64 {
+    ticket(with(handle, |store| store.flush(sync)))
+}
+
+#[napi(catch_unwind)]
+pub fn close(handle: u32) -> f64 {
+    ticket(with(handle, Store::close))
+}
+
+/// True once a store has been closed.
+#[napi(catch_unwind)]
+pub fn is_closed(handle: u32) -> bool {
+    with(handle, |store| store.phase() == Phase::Closed).unwrap_or(true)
+}
+
+/// The JSON text of a record.
+#[napi(catch_unwind, ts_args_type = "handle: number, id: string")]
+pub fn get_record(handle: u32, id: Utf8) -> Option<String> {
+    let value = with(handle, |store| store.get(&id)).flatten()?;
+    Some(string(value.to_vec()))
+}
+
+#[napi(catch_unwind, ts_args_type = "handle: number, id: string")]
+pub fn has_record(handle: u32, id: Utf8) -> bool {
+    with(handle, |store| store.has(&id)).unwrap_or(false)
+}
+
+#[napi(catch_unwind)]
+pub fn count_records(handle: u32) -> f64 {
+    with(handle, Store::count).map_or(0.0, number)
+}
+
+#[napi(catch_unwind)]
+pub fn page(handle: u32, start: f64) -> Option<RecordPage> {
+    with(handle, |store| record_page(store.page(start as u64, PAGE)))
+}
+
+/// Operations since the last checkpoint from the `start`th on, of one record if `id` is given: JSON text of an array.
+#[napi(catch_unwind, ts_args_type = "handle: number, id: string | null, start: number")]
+pub fn operations(handle: u32, id: Option<String>, start: f64) -> Option<RecordPage> {
+    let (json, next) =
+        with(handle, |store| store.operations(id.as_deref().map(str::as_bytes), start as u64, PAGE))?;
+    Some(RecordPage { json: string(json), next: next.map(number) })
+}
+
+#[napi(catch_unwind)]
+pub fn counts(handle: u32) -> StoreCounts {
+    with(handle, Store::stats).map_or_else(StoreCounts::default, |stats| StoreCounts {
+        active_records: number(stats.active_records),
+        ops_count: number(stats.ops_count),
+        archive_segments: number(stats.archive_segments),
+        checkpoint_failure: stats.checkpoint_error.as_ref().map(Failure::from),
+    })
+}
+
+/// The current manifest as JSON text.
+#[napi(catch_unwind)]
+pub fn manifest(handle: u32) -> Option<String> {
+    with(handle, |store| string(store.manifest().to_bytes()))
+}
+
+/// Reads an archive segment.
+#[napi(catch_unwind)]
+pub async fn load_archive(handle: u32, name: String) -> SegmentsResult {
+    let loaded = blocking(move || get(handle).ok_or(Error::NotOpen)?.load_archive(&name));
+    match loaded.await {
+        Err(error) => SegmentsResult { failure: Some((&error).into()), ..SegmentsResult::default() },
+        Ok(segment) => {
+            let mut json = Vec::new();
+            segment.push_records(&mut json);
+            let text = SegmentText { path: segment.period, version: number(segment.version), json: string(json) };
+            SegmentsResult { segments: vec![text], failure: None }
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! Names of the files in a store. No other module spells one.
+
+/// The manifest.
+pub const MANIFEST: &str = "manifest.json";
+/// Folder of snapshots.
+pub const SNAPSHOTS: &str = "snapshots";
+/// Folder of operation logs.
+pub const OPS: &str = "ops";
+/// Folder of archive segments.
+pub const ARCHIVE: &str = "archive";
+/// The writer's lock; holds its pid as text.
+pub const LOCK: &str = ".lock";
+/// Says which `.lock` was written by this implementation (see `lock`).
+pub const LOCK_OWNER: &str = ".lock-owner";
+/// End of every temporary file's name.
+pub const TEMPORARY: &str = ".tmp";
+
+/// `snapshots/snap-<number>.jsonl`
+pub fn snapshot(number: u64) -> String {
+    format!("{SNAPSHOTS}/snap-{number}.jsonl")
+}
+
+/// `ops/ops-<number>.jsonl`
+pub fn ops(number: u64) -> String {
+    format!("{OPS}/ops-{number}.jsonl")
+}
+
+/// `archive/archive-<segment>.json`
+pub fn archive(segment: &str) -> String {
+    format!("{ARCHIVE}/archive-{segment}.json")
+}
+
+/// Where the part that recovery cuts off a log is kept. Does not end in `.jsonl`: no reader takes it for a log.
+pub fn cut(log: &str, number: u64) -> String {
+    format!("{log}.cut-{number}")
+}
+
+/// Where a copy of a damaged log is kept.
+pub fn damaged(log: &str, number: u64) -> String {
+    format!("{log}.damaged-{number}")
+}
+
+/// A name beside `target` for what is being written, unique in this process and between live ones.
+pub fn temporary(target: &str) -> String {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static COUNTER: AtomicU64 = AtomicU64::new(0);
+    let n = COUNTER.fetch_add(1, Ordering::Relaxed);
+    format!("{target}.{}-{n}{TEMPORARY}", std::process::id())
+}
+
+/// What a file in one of the folders is, by its name alone (content decides whether it is sound).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// `snap-<digits>.jsonl`, or `.json` before 0.7.
+    Snapshot,
+    /// `ops-<digits>.jsonl`
+    Ops,
+    /// `agent-<id>-<digits>.jsonl`
+    AgentOps,
+    /// Something being written when its writer ended.
+    Temporary,
+    /// Anything else: not ours to touch.
+    Other,
+}
+
+/// Classifies a file name (without folder).
+pub fn kind(name: &str) -> Kind {
+    if name.ends_with(TEMPORARY) {
+        return Kind::Temporary;
+    }
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if let Some(rest) = name.strip_prefix("snap-") {
+        let number = rest.strip_suffix(".jsonl").or_else(|| rest.strip_suffix(".json"));
+        return if number.is_some_and(digits) { Kind::Snapshot } else { Kind::Other };
+    }
+    let Some(stem) = name.strip_suffix(".jsonl") else { return Kind::Other };
+    if let Some(number) = stem.strip_prefix("ops-") {
+        return if digits(number) { Kind::Ops } else { Kind::Other };
+    }
+    match stem.strip_prefix("agent-").and_then(|rest| rest.rsplit_once('-')) {
+        Some((_, number)) if digits(number) => Kind::AgentOps,
+        _ => Kind::Other,
+    }
+}
+
+/// Checks that a path read from a manifest stays inside its folder: `folder/plain-name`.
+pub fn is_inside(path: &str, folder: &str) -> bool {
+    let Some(name) = path.strip_prefix(folder).and_then(|rest| rest.strip_prefix('/')) else { return false };
+    is_plain(name)
+}
+
+/// True for a name that is one file in its folder on every platform: no separators, no NUL, not `.` or `..`.
+pub fn is_plain(name: &str) -> bool {
+    !name.is_empty()
+        && name != "."
+        && name != ".."
+        && !name.bytes().any(|byte| matches!(byte, b'/' | b'\\' | 0..=0x1f | 0x7f) || (cfg!(windows) && byte == b':'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_patterns_of_the_format_are_ours() {
+        assert_eq!(kind("snap-1.jsonl"), Kind::Snapshot);
+        assert_eq!(kind("snap-1.json"), Kind::Snapshot);
+        assert_eq!(kind("snap-1.jsonl.12-0.tmp"), Kind::Temporary);
+        assert_eq!(kind("ops-17.jsonl"), Kind::Ops);
+        assert_eq!(kind("ops-17.jsonl.cut-1"), Kind::Other);
+        assert_eq!(kind("ops-backup.jsonl"), Kind::Other);
+        assert_eq!(kind("agent-a-b-1.jsonl"), Kind::AgentOps);
+        assert_eq!(kind("notes.txt"), Kind::Other);
+    }
+
+    #[test]
+    fn paths_of_a_manifest_cannot_leave_the_store() {
+        assert!(is_inside("ops/ops-1.jsonl", OPS));
+        for bad in ["ops/../manifest.json", "../x", "/etc/passwd", "ops/", "ops/a/b", "snapshots/x", "ops/..", "ops/a\\b", "ops/a\0"] {
+            assert!(!is_inside(bad, OPS), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,369 @@
+//! Snapshots: all records at one moment.
+//!
+//! `{"version","timestamp","count","crc"}`, then one `{"id","data"}` a line. `count` is the number of record lines.
+//! `crc` is the CRC-32C of the whole file with the eight digits of `crc` taken as zeros; it is filled in before the
+//! file gets its name. A header without `crc` is upstream's and holds `version` and `timestamp` only.
+//! Before upstream 0.7 a snapshot was one JSON document, `{"version","timestamp","records":{…}}`, on one line or
+//! indented: told apart by content and read only.
+
+use super::json;
+use super::op::{Text, parse_hex};
+use crate::backend::{StorageBackend, StorageFile};
+use crate::error::{Error, Result};
+use std::borrow::Cow;
+use std::io::{BufRead, BufReader, Read};
+
+/// Read and write in pieces of this size: large enough for the disk, small beside any store.
+const CHUNK: usize = 256 * 1024;
+const NO_CRC: &str = "00000000";
+
+/// What a snapshot says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Header {
+    /// Schema version of the records.
+    pub version: u64,
+    /// Number of records, where the header says it.
+    pub count: Option<u64>,
+}
+
+/// Writes a snapshot and makes its bytes durable.
+///
+/// `next` appends whole record lines ([`push_record`]) to the buffer and says whether there may be more.
+///
+/// # Errors
+/// `Io` of the file, or what `next` fails with.
+pub fn write(
+    file: &mut dyn StorageFile,
+    version: u64,
+    count: u64,
+    timestamp: &str,
+    mut next: impl FnMut(&mut Vec<u8>) -> Result<bool>,
+) -> Result<()> {
+    let head = format!("{{\"version\":{version},\"timestamp\":\"{timestamp}\",\"count\":{count},\"crc\":\"");
+    let mut buffer = Vec::with_capacity(CHUNK + CHUNK / 4);
+    buffer.extend_from_slice(format!("{head}{NO_CRC}\"}}\n").as_bytes());
+    let (mut offset, mut crc) = (0, 0);
+    loop {
+        let more = next(&mut buffer)?;
+        if !more || buffer.len() >= CHUNK {
+            crc = crc32c::crc32c_append(crc, &buffer);
+            file.write(offset, &buffer)?;
+            offset += buffer.len() as u64;
+            buffer.clear();
+        }
+        if !more {
+            break;
+        }
+    }
+    file.write(head.len() as u64, format!("{crc:08x}").as_bytes())?;
+    file.sync()
+}
+
+/// Appends one record line. `id` and `value` are JSON texts.
+pub fn push_record(id: &[u8], value: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"id\":");
+    out.extend_from_slice(id);
+    out.extend_from_slice(b",\"data\":");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"}\n");
+}
+
+/// Reads a snapshot of any format: every record goes to `each` in order, as canonical id and value text.
+///
+/// `fallback` is the least number of records that a snapshot without a count of its own must hold.
+///
+/// # Errors
+/// `Corrupt` where a checksum, a line, the header or the number of records is wrong; `Io` where it cannot be read.
+pub fn read(
+    backend: &dyn StorageBackend,
+    path: &str,
+    fallback: u64,
+    mut each: impl FnMut(Text, Text),
+) -> Result<Header> {
+    let full = backend.full_path(path);
+    let io = |source| Error::io("read", full.clone(), source);
+    let mut input = BufReader::with_capacity(CHUNK, backend.read(path)?);
+    let mut first = Vec::new();
+    input.read_until(b'\n', &mut first).map_err(io)?;
+    let whole_line = first.ends_with(b"\n");
+    let header = match first_line(&first) {
+        FirstLine::Header(header) => header,
+        FirstLine::Damaged(what) => return Err(at_line(&full, &what, 1, 0)),
+        FirstLine::Document => {
+            input.read_to_end(&mut first).map_err(io)?;
+            let (header, found) = read_document(&first, &full, each)?;
+            return enough(header, found, fallback, &full);
+        }
+    };
+    if header.crc.is_some() && !whole_line {
+        return Err(at_line(&full, "Invalid snapshot: cut off", 1, 0));
+    }
+    let mut crc = crc32c::crc32c(&without_crc(&first));
+    let (mut line, mut number, mut byte, mut found) = (Vec::new(), 1, first.len() as u64, 0);
+    loop {
+        line.clear();
+        let read = input.read_until(b'\n', &mut line).map_err(io)?;
+        if read == 0 {
+            break;
+        }
+        number += 1;
+        crc = crc32c::crc32c_append(crc, &line);
+        if !line.iter().all(u8::is_ascii_whitespace) {
+            let Some((id, value)) = parse_record(&line) else {
+                return Err(at_line(&full, "Invalid snapshot: damaged record", number, byte));
+            };
+            found += 1;
+            each(id.as_ref().into(), value.into());
+        }
+        byte += read as u64;
+    }
+    if header.crc.is_some_and(|recorded| recorded != crc) {
+        return Err(Error::corrupt(full, "Invalid snapshot: checksum mismatch"));
+    }
+    enough(Header { version: header.version, count: header.count }, found, fallback, &full)
+}
+
+/// Reads the header alone (of a document, all of it).
+///
+/// # Errors
+/// As [`read`].
+pub fn read_header(backend: &dyn StorageBackend, path: &str) -> Result<Header> {
+    let full = backend.full_path(path);
+    let io = |source| Error::io("read", full.clone(), source);
+    let mut input = BufReader::new(backend.read(path)?);
+    let mut first = Vec::new();
+    input.read_until(b'\n', &mut first).map_err(io)?;
+    match first_line(&first) {
+        FirstLine::Header(header) => Ok(Header { version: header.version, count: header.count }),
+        FirstLine::Damaged(what) => Err(at_line(&full, &what, 1, 0)),
+        FirstLine::Document => {
+            input.read_to_end(&mut first).map_err(io)?;
+            read_document(&first, &full, |_, _| {}).map(|(header, _)| header)
+        }
+    }
+}
+
+fn at_line(path: &str, message: &str, line: u64, byte: u64) -> Error {
+    Error::Corrupt { message: message.to_owned(), path: path.to_owned(), line: Some(line), byte: Some(byte) }
+}
+
+fn enough(header: Header, found: u64, fallback: u64, path: &str) -> Result<Header> {
+    let expected = header.count.unwrap_or(fallback);
+    if found < expected {
+        return Err(Error::corrupt(path, format!("Invalid snapshot: {found} of {expected} records")));
+    }
+    Ok(header)
+}
+
+#[derive(Debug)]
+struct LineHeader {
+    version: u64,
+    count: Option<u64>,
+    crc: Option<u32>,
+}
+
+enum FirstLine {
+    Header(LineHeader),
+    /// Not a header: the file is one document, or damaged.
+    Document,
+    Damaged(String),
+}
+
+fn first_line(line: &[u8]) -> FirstLine {
+    if std::str::from_utf8(line).is_err() {
+        return FirstLine::Document;
+    }
+    let Some(members) = json::members(line) else { return FirstLine::Document };
+    let damaged = |what: &str| FirstLine::Damaged(format!("Invalid snapshot: {what}"));
+    let (mut version, mut timestamp, mut count, mut crc, mut foreign) = (None, None, None, None, false);
+    for (key, value) in members {
+        match key {
+            b"\"records\"" => return FirstLine::Document,
+            b"\"version\"" => version = Some(value),
+            b"\"timestamp\"" => timestamp = Some(value),
+            b"\"count\"" => count = Some(value),
+            b"\"crc\"" => crc = Some(value),
+            _ => foreign = true,
+        }
+    }
+    let integer = |text: &[u8]| std::str::from_utf8(text).ok()?.parse::<u64>().ok();
+    let Some(version) = version.and_then(integer).filter(|version| *version > 0) else {
+        return damaged("version must be a positive finite integer");
+    };
+    if timestamp.is_none_or(|timestamp| timestamp.first() != Some(&b'"') || timestamp.len() < 3) {
+        return damaged("timestamp must be a non-empty string");
+    }
+    let crc = match crc {
+        None if foreign || count.is_some() => return damaged("members that need a checksum, and no checksum"),
+        None => None,
+        Some(text) => match text.strip_prefix(b"\"").and_then(|text| text.strip_suffix(b"\"")).and_then(parse_hex) {
+            Some(crc) => Some(crc),
+            None => return damaged("checksum is not eight hex digits"),
+        },
+    };
+    FirstLine::Header(LineHeader { version, count: count.and_then(integer), crc })
+}
+
+/// The header line with the digits of its checksum as zeros, as they were when the checksum was computed.
+fn without_crc(line: &[u8]) -> Cow<'_, [u8]> {
+    let digits_end = line.len().saturating_sub(b"\"}\n".len());
+    let Some(start) = digits_end.checked_sub(NO_CRC.len()) else { return line.into() };
+    if line.get(..start).is_none_or(|head| !head.ends_with(b"\"crc\":\"")) {
+        return line.into();
+    }
+    let mut line = line.to_vec();
+    if let Some(digits) = line.get_mut(start..digits_end) {
+        digits.copy_from_slice(NO_CRC.as_bytes());
+    }
+    line.into()
+}
+
+fn parse_record(line: &[u8]) -> Option<(Cow<'_, [u8]>, &[u8])> {
+    std::str::from_utf8(line).ok()?;
+    let (mut id, mut data) = (None, None);
+    let end = json::for_each_member(line, |key, value| match key {
+        b"\"id\"" => id = Some(value),
+        b"\"data\"" => data = Some(value),
+        _ => {}
+    })?;
+    if json::skip_space(line, end) != line.len() {
+        return None;
+    }
+    let id = id.filter(|id| id.first() == Some(&b'"'))?;
+    // Upstream writes no `data` for a record that was set to undefined; it counts it and answers undefined.
+    Some((json::canonical_string(id), data.unwrap_or(b"null")))
+}
+
+/// Reads a document of the format before 0.7.
+fn read_document(bytes: &[u8], path: &str, mut each: impl FnMut(Text, Text)) -> Result<(Header, u64)> {
+    let invalid = |what: &str| Error::corrupt(path, format!("Invalid snapshot: {what}"));
+    if bytes.is_empty() {
+        return Err(invalid("empty file"));
+    }
+    if std::str::from_utf8(bytes).is_err() {
+        return Err(invalid("not valid UTF-8"));
+    }
+    let Some(members) = json::members(bytes) else {
+        return Err(invalid(if json::is_valid(bytes) { "not an object" } else { "not valid JSON" }));
+    };
+    let member = |name: &[u8]| members.iter().rev().find(|(key, _)| *key == name).map(|(_, value)| *value);
+    let version = member(b"\"version\"").and_then(|text| std::str::from_utf8(text).ok()?.parse::<u64>().ok());
+    let Some(version) = version.filter(|version| *version > 0) else {
+        return Err(invalid("version must be a positive finite integer"));
+    };
+    if member(b"\"timestamp\"").is_none_or(|text| text.first() != Some(&b'"') || text.len() < 3) {
+        return Err(invalid("timestamp must be a non-empty string"));
+    }
+    let Some(records) = member(b"\"records\"").and_then(json::members) else {
+        return Err(invalid("records must be an object"));
+    };
+    let found = records.len() as u64;
+    for (id, value) in in_javascript_order(records) {
+        let mut compact = Vec::with_capacity(value.len());
+        json::push_compact(value, &mut compact);
+        each(json::canonical_string(id).as_ref().into(), compact.into());
+    }
+    Ok((Header { version, count: None }, found))
+}
+
+/// Members as JavaScript enumerates them: array indices first, ascending, then the others as they stand.
+pub(super) fn in_javascript_order(mut members: Vec<json::Member<'_>>) -> Vec<json::Member<'_>> {
+    members.sort_by_key(|(key, _)| array_index(key).map_or(u64::MAX, u64::from));
+    members
+}
+
+/// The array index that a key is (`"0"`, `"17"`; not `"01"`, not 2^32 - 1).
+fn array_index(key: &[u8]) -> Option<u32> {
+    let text = std::str::from_utf8(key.get(1..key.len().checked_sub(1)?)?).ok()?;
+    let index: u32 = text.parse().ok()?;
+    (index != u32::MAX && index.to_string() == text).then_some(index)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use crate::backend::memory::MemoryBackend;
+
+    type Records = Vec<(String, String)>;
+
+    fn read_text(bytes: &[u8], fallback: u64) -> Result<(Header, Records)> {
+        let disk = MemoryBackend::new();
+        disk.put("s", bytes);
+        let mut records = Vec::new();
+        let text = |text: &[u8]| String::from_utf8_lossy(text).into_owned();
+        let header = read(&disk, "s", fallback, |id, value| records.push((text(&id), text(&value))))?;
+        Ok((header, records))
+    }
+
+    fn written(count: u64) -> Vec<u8> {
+        let disk = MemoryBackend::new();
+        let mut n = 0;
+        let mut file = disk.create("s").unwrap();
+        write(&mut *file, 3, count, "2026-11-22T14:33:54.125Z", |out| {
+            n += 1;
+            push_record(format!("\"r{n}\"").as_bytes(), format!("{{\"n\":{n}}}").as_bytes(), out);
+            Ok(n < count)
+        })
+        .unwrap();
+        disk.bytes("s").unwrap()
+    }
+
+    #[test]
+    fn what_was_written_is_read_back() {
+        let (header, records) = read_text(&written(3), 0).unwrap();
+        assert_eq!(header, Header { version: 3, count: Some(3) });
+        assert_eq!(records.last().unwrap(), &("\"r3\"".to_owned(), "{\"n\":3}".to_owned()));
+    }
+
+    #[test]
+    fn every_flipped_bit_and_every_truncation_is_noticed() {
+        let sound = written(3);
+        for at in 0..sound.len() {
+            for bit in 0..8 {
+                let mut damaged = sound.clone();
+                damaged[at] ^= 1 << bit;
+                assert!(matches!(read_text(&damaged, 0), Err(Error::Corrupt { .. })), "byte {at} bit {bit}");
+            }
+            assert!(matches!(read_text(&sound[..at], 0), Err(Error::Corrupt { .. })), "cut at {at}");
+        }
+    }
+
+    #[test]
+    fn all_formats_of_upstream_are_told_apart_by_content() {
+        let lines = b"{\"version\":1,\"timestamp\":\"t\"}\n{\"id\":\"a\",\"data\":{\"x\":1}}\n{\"id\":\"\\u0062\",\"data\":2}\n";
+        let single = br#"{"version":1,"timestamp":"t","records":{"b":2,"10":1,"9":0}}"#;
+        let indented = b"{\n  \"version\": 1,\n  \"timestamp\": \"t\",\n  \"records\": {\n    \"a\": {\n      \"x\": 1\n    }\n  }\n}";
+        let pair = |id: &str, value: &str| (format!("\"{id}\""), value.to_owned());
+        assert_eq!(read_text(lines, 2).unwrap().1, [pair("a", "{\"x\":1}"), pair("b", "2")]);
+        assert_eq!(read_text(single, 3).unwrap().1, [pair("9", "0"), pair("10", "1"), pair("b", "2")]);
+        assert_eq!(read_text(indented, 1).unwrap().1, [pair("a", "{\"x\":1}")]);
+    }
+
+    #[test]
+    fn fewer_records_than_promised_are_damage_and_more_are_not() {
+        let lines = b"{\"version\":1,\"timestamp\":\"t\"}\n{\"id\":\"a\",\"data\":1}\n";
+        assert!(read_text(lines, 1).is_ok());
+        assert!(read_text(lines, 0).is_ok());
+        assert!(matches!(read_text(lines, 2), Err(Error::Corrupt { .. })));
+    }
+
+    #[test]
+    fn a_missing_or_foreign_header_is_damage() {
+        for bad in [
+            &b""[..],
+            b"\n",
+            b"{\"id\":\"a\",\"data\":1}\n",
+            b"{\"version\":1}\n",
+            b"{\"version\":0,\"timestamp\":\"t\"}\n",
+            b"{\"version\":1,\"timestamp\":\"t\",\"count\":0}\n",
+            b"{\"version\":1,\"timestamp\":\"t\",\"x\":0}\n",
+            b"{\"version\":1,\"timest",
+            b"[]",
+            b"{\"version\":1,\"timestamp\":\"t\"}\n{\"id\":\"a\",\"data\":",
+        ] {
+            let refused = read_text(bad, 0);
+            assert!(matches!(refused, Err(Error::Corrupt { .. })), "{:?}", String::from_utf8_lossy(bad));
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! Storage engine of `opslog-native`: an embedded, event-sourced document store.
+//!
+//! Every change is a line in an append-only log; the state is the last snapshot plus the log. The engine knows
+//! nothing of Node.js: values are JSON texts (bytes) and are never decoded, ids are the JSON texts of strings.
+//!
+//! - [`format`]: bytes to structures and back; names of files
+//! - [`backend`]: where bytes live (file system, memory)
+//! - [`log`]: appending, syncing, reading and repairing the operation log
+//! - [`state`]: the ordered map of records and the history since the last checkpoint
+//! - [`store`]: the verbs (open, write, undo, checkpoint, archive, close)
+//! - [`lock`]: one writer per directory
+//!
+//! The formats, the commit protocol and what is assumed of the file system are in `docs/design.md`.
+
+pub mod backend;
+#[cfg(feature = "binding")]
+mod binding;
+pub mod clock;
+pub mod error;
+pub mod format;
+pub mod lock;
+pub mod log;
+pub mod state;
+pub mod store;
+
+pub use error::{Error, Result};

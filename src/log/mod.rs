@@ -1,0 +1,8 @@
+//! The operation log: appending and syncing lines, reading them back, repairing a bad tail.
+
+pub mod reader;
+pub mod recovery;
+pub mod writer;
+
+pub use recovery::{Loaded, Report, Scan, scan};
+pub use writer::{AppendError, LineMark, Log};

@@ -1,0 +1,251 @@
+//! What a log holds after a crash, and what must be mended before anything is appended.
+//!
+//! Reads everything first and writes nothing: [`scan`] says which operations count, and [`Scan::repair`], called once
+//! the whole store has been read, cuts and saves.
+//!
+//! - invalid lines up to the end of the file (cut off, wrong checksum, foreign text) are a bad tail: cut
+//! - a batch whose last line is missing at the end of the file was cut off: cut as a whole; a blank line after it
+//!   says that its last lines were undone, and it stays
+//! - a whole valid last line without its newline is kept
+//! - an invalid line with valid ones after it: in a log of upstream's it is skipped and counted, as upstream does;
+//!   in a log of ours (lines with checksums around it) it is corruption
+
+use super::reader::{RawLine, read_lines};
+use crate::backend::StorageBackend;
+use crate::clock;
+use crate::error::{Error, Result};
+use crate::format::names;
+use crate::format::op::{self, OpKind, Origin, Prev, Text, Timestamp};
+use crate::state::Logged;
+
+/// An operation that was read from a log.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// Canonical JSON text of the id.
+    pub id: Text,
+    /// The new value; `None` for a delete.
+    pub data: Option<Text>,
+    /// The rest of the line.
+    pub logged: Logged,
+    /// Byte at which its line begins.
+    pub offset: u64,
+    /// How many more lines of its batch should follow.
+    pub batch: Option<u64>,
+    /// True if its line carries a checksum.
+    pub checked: bool,
+}
+
+/// What was found in a log.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Full path of the log.
+    pub path: String,
+    /// Invalid lines that were skipped.
+    pub skipped: u64,
+    /// Bytes at the end of the file that do not count.
+    pub cut: u64,
+    /// Where those bytes were saved, once they were.
+    pub saved: Option<String>,
+}
+
+/// A log that has been read.
+#[derive(Debug, Clone, Default)]
+pub struct Scan {
+    /// Path in the store.
+    pub path: String,
+    /// The operations that count, in order.
+    pub ops: Vec<Loaded>,
+    /// Length of the file up to which it is good.
+    pub end: u64,
+    /// True if the last line counts and lacks its newline.
+    pub newline_missing: bool,
+    /// What was found.
+    pub report: Report,
+}
+
+/// Lines that are not valid, until it is known what follows them.
+#[derive(Debug)]
+struct BadRun {
+    offset: u64,
+    number: u64,
+    lines: u64,
+    reason: String,
+    /// True if any of them shows a checksum member.
+    ours: bool,
+}
+
+/// Reads a log. `skip`: skip invalid lines wherever they stand.
+///
+/// # Errors
+/// `Corrupt` with line and byte for an invalid line inside a log of ours, `Io` where it cannot be read.
+pub fn scan(backend: &dyn StorageBackend, path: &str, skip: bool) -> Result<Scan> {
+    let mut scan = Scan { path: path.to_owned(), ..Scan::default() };
+    scan.report.path = backend.full_path(path);
+    let mut bad: Option<BadRun> = None;
+    let (mut checked, mut sealed) = (false, true);
+    let len = read_lines(backend, path, |line| {
+        if line.is_blank() {
+            // Between invalid lines it is a part of them; after a valid one it seals.
+            if bad.is_none() && line.ended {
+                sealed = true;
+                scan.end = line.end();
+            }
+            return Ok(());
+        }
+        match op::parse(line.bytes) {
+            Err(reason) => {
+                let ours = line.bytes.windows(7).any(|part| part == b"\"crc\":\"");
+                let run =
+                    bad.get_or_insert(BadRun { offset: line.offset, number: line.number, lines: 0, reason, ours: false });
+                run.lines += 1;
+                run.ours |= ours;
+            }
+            Ok(parsed) => {
+                if let Some(run) = bad.take() {
+                    if !skip && (checked || parsed.checked || run.ours) {
+                        return Err(corrupt(&scan.report.path, &run));
+                    }
+                    scan.report.skipped += run.lines;
+                }
+                checked |= parsed.checked;
+                sealed = parsed.batch.is_none_or(|remaining| remaining == 0);
+                scan.end = line.end();
+                scan.newline_missing = !line.ended;
+                scan.ops.push(loaded(&line, &parsed));
+            }
+        }
+        Ok(())
+    })?;
+    if !sealed {
+        scan.drop_incomplete_batch();
+    }
+    scan.report.cut = len - scan.end;
+    Ok(scan)
+}
+
+fn corrupt(path: &str, run: &BadRun) -> Error {
+    Error::Corrupt {
+        message: format!(
+            "The operation log is damaged: {}. Open with `recovery: \"skip\"` to keep the valid lines",
+            run.reason
+        ),
+        path: path.to_owned(),
+        line: Some(run.number),
+        byte: Some(run.offset),
+    }
+}
+
+fn loaded(line: &RawLine<'_>, parsed: &op::Line<'_>) -> Loaded {
+    let prev = match (parsed.prev, parsed.delta) {
+        (b"null", _) => Prev::Null,
+        (text, true) => Prev::Delta(text.into()),
+        (text, false) => Prev::Full(text.into()),
+    };
+    let origin = (parsed.agent.is_some() || parsed.clock.is_some())
+        .then(|| Origin { agent: parsed.agent.map(Text::from), clock: parsed.clock });
+    Loaded {
+        id: parsed.id.as_ref().into(),
+        data: if parsed.kind == OpKind::Set { parsed.data.map(Text::from) } else { None },
+        logged: Logged { ts: Timestamp::Logged(parsed.ts.into()), prev, origin },
+        offset: line.offset,
+        batch: parsed.batch,
+        checked: parsed.checked,
+    }
+}
+
+impl Scan {
+    /// Drops the lines of the batch at the end: its numbers count down by one, back to where it began.
+    fn drop_incomplete_batch(&mut self) {
+        let mut expected = self.ops.last().and_then(|last| last.batch);
+        while let Some(last) = self.ops.last()
+            && last.batch.is_some()
+            && last.batch == expected
+        {
+            self.end = last.offset;
+            expected = expected.map(|remaining| remaining + 1);
+            self.ops.pop();
+        }
+        self.newline_missing = false;
+    }
+
+    /// True if the file must be changed before anything is appended.
+    pub fn needs_repair(&self) -> bool {
+        self.report.cut > 0 || self.newline_missing
+    }
+
+    /// Mends the file: saves what is cut beside it, cuts, ends the last line. Durable when it returns.
+    ///
+    /// # Errors
+    /// `Io`; the log is unchanged, or cut with the saved part beside it.
+    pub fn repair(&mut self, backend: &dyn StorageBackend) -> Result<()> {
+        if !self.needs_repair() {
+            return Ok(());
+        }
+        if self.report.cut > 0 {
+            let saved = copy_range(backend, &self.path, self.end, |number| names::cut(&self.path, number))?;
+            self.report.saved = Some(backend.full_path(&saved));
+        }
+        let mut file = backend.open(&self.path)?;
+        if self.report.cut > 0 {
+            file.truncate(self.end)?;
+        }
+        if self.newline_missing {
+            file.write(self.end, b"\n")?;
+            self.end += 1;
+            self.newline_missing = false;
+        }
+        file.sync()
+    }
+
+    /// Keeps a copy of the whole log, for one in which lines were skipped that should have been valid.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn save_copy(&self, backend: &dyn StorageBackend) -> Result<()> {
+        copy_range(backend, &self.path, 0, |number| names::damaged(&self.path, number)).map(drop)
+    }
+}
+
+/// Copies a file from `start` on to the first free name that `name` gives for a time; returns it.
+fn copy_range(
+    backend: &dyn StorageBackend,
+    path: &str,
+    start: u64,
+    name: impl Fn(u64) -> String,
+) -> Result<String> {
+    let source = backend.open(path)?;
+    let (target, mut file) = create_numbered(backend, name)?;
+    let mut buffer = vec![0; 256 * 1024];
+    let mut at = start;
+    loop {
+        let read = source.read(at, &mut buffer)?;
+        if read == 0 {
+            break;
+        }
+        file.write(at - start, buffer.get(..read).unwrap_or_default())?;
+        at += read as u64;
+    }
+    file.sync()?;
+    // ORDER: the saved part is there for good before the original goes.
+    backend.sync_dir(crate::backend::folder_of(&target))?;
+    Ok(target)
+}
+
+/// Creates a file under the first free name, beginning with the present time.
+///
+/// # Errors
+/// `Io`, other than that a name is taken.
+pub fn create_numbered(
+    backend: &dyn StorageBackend,
+    name: impl Fn(u64) -> String,
+) -> Result<(String, Box<dyn crate::backend::StorageFile>)> {
+    let mut number = clock::now_ms();
+    loop {
+        let path = name(number);
+        match backend.create(&path) {
+            Ok(file) => return Ok((path, file)),
+            Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::AlreadyExists => number += 1,
+            Err(error) => return Err(error),
+        }
+    }
+}

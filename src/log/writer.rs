@@ -1,0 +1,287 @@
+//! The end of the log: lines are appended, made durable and taken off again here.
+//!
+//! Guarantees: a failed append leaves the file as it was (or the log says that it must be cut back first, and does so
+//! before anything else); a line is taken off so that no crash can take a neighbour with it.
+
+use crate::backend::{StorageBackend, StorageFile};
+use crate::error::{Error, Result};
+use std::collections::VecDeque;
+
+/// Where a line stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LineMark {
+    /// Sequence number of its operation.
+    pub seq: u64,
+    /// Byte at which it begins.
+    pub offset: u64,
+    /// How many more lines of its batch were written after it, on a line of a batch.
+    pub batch: Option<u64>,
+}
+
+/// How an append failed.
+#[derive(Debug)]
+pub enum AppendError {
+    /// Nothing was stored; the log goes on.
+    Write(Error),
+    /// The storage's state is unknown; nothing more may be written.
+    Sync(Error),
+}
+
+/// The log that is being written.
+pub struct Log {
+    path: String,
+    file: Box<dyn StorageFile>,
+    /// Length up to which the file holds good lines.
+    end: u64,
+    /// True where something was changed and not synced since.
+    dirty: bool,
+    /// True where bytes of a failed write may stand after `end`.
+    ragged: bool,
+    lines: VecDeque<LineMark>,
+}
+
+impl Log {
+    /// A log whose lines are known and durable up to `end`.
+    pub fn new(path: String, file: Box<dyn StorageFile>, end: u64, lines: VecDeque<LineMark>) -> Self {
+        Log { path, file, end, dirty: false, ragged: false, lines }
+    }
+
+    /// Path in the store.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Sequence number of the last line's operation; 0 where there is no line.
+    pub fn last_seq(&self) -> u64 {
+        self.lines.back().map_or(0, |line| line.seq)
+    }
+
+    /// Number of operation lines.
+    pub fn len(&self) -> usize {
+        self.lines.len()
+    }
+
+    /// True if there is no line.
+    pub fn is_empty(&self) -> bool {
+        self.lines.is_empty()
+    }
+
+    /// Takes lines after operation `seq` off again, as far as that is possible: their fate is reported as failed.
+    pub fn abandon_after(&mut self, seq: u64) {
+        let keep = self.lines.partition_point(|line| line.seq <= seq);
+        if let Some(first) = self.lines.get(keep) {
+            self.end = first.offset;
+            self.lines.truncate(keep);
+            self.ragged = true;
+            let _ = self.mend();
+        }
+    }
+
+    /// True if everything that was appended is durable.
+    pub fn is_synced(&self) -> bool {
+        !self.dirty
+    }
+
+    /// Appends encoded operation lines.
+    ///
+    /// `bytes` holds whole lines, each ended by `\n`; `marks` tells them apart, with offsets from the start of
+    /// `bytes`. With `sync` the call returns once they are durable.
+    ///
+    /// # Errors
+    /// `Write`: nothing stored, the file is cut back, the log goes on. `Sync`: the lines are cut off again as far as
+    /// that is possible, and nothing more may be written.
+    pub fn append(&mut self, bytes: &[u8], marks: &[LineMark], sync: bool) -> std::result::Result<(), AppendError> {
+        self.mend().map_err(AppendError::Write)?;
+        self.file.check(self.end).map_err(AppendError::Write)?;
+        let start = self.end;
+        if let Err(error) = self.file.write(start, bytes) {
+            self.ragged = true;
+            // If this fails as well, the next append tries again before it writes.
+            let _ = self.mend();
+            return Err(AppendError::Write(error));
+        }
+        self.end += bytes.len() as u64;
+        self.dirty = true;
+        self.lines.extend(marks.iter().map(|mark| LineMark { offset: start + mark.offset, ..*mark }));
+        if sync && let Err(error) = self.sync() {
+            self.lines.truncate(self.lines.len() - marks.len());
+            self.end = start;
+            self.ragged = true;
+            let _ = self.mend();
+            return Err(AppendError::Sync(error));
+        }
+        Ok(())
+    }
+
+    /// Cuts off what a failed write may have left.
+    fn mend(&mut self) -> Result<()> {
+        if self.ragged {
+            self.file.truncate(self.end)?;
+            self.ragged = false;
+        }
+        Ok(())
+    }
+
+    /// Makes everything durable that was appended.
+    ///
+    /// # Errors
+    /// `Io`; the storage's state is unknown then.
+    pub fn sync(&mut self) -> Result<()> {
+        if self.dirty {
+            self.file.sync()?;
+            self.dirty = false;
+        }
+        Ok(())
+    }
+
+    /// Takes the last line off; with `sync` durably.
+    ///
+    /// If the lines before it belong to the same batch, a blank line seals them: without it they would be taken for
+    /// the rest of a batch that was cut off.
+    ///
+    /// # Errors
+    /// `Write`: the line still stands. `Sync`: unknown whether it does; nothing more may be written.
+    pub fn take_last(&mut self, sync: bool) -> std::result::Result<(), AppendError> {
+        let write = AppendError::Write;
+        self.mend().map_err(write)?;
+        self.file.check(self.end).map_err(write)?;
+        let Some(last) = self.lines.back().copied() else { return Ok(()) };
+        let before = self.lines.len().checked_sub(2).and_then(|at| self.lines.get(at));
+        let seal = before.is_some_and(|before| before.batch.is_some_and(|remaining| remaining > 0));
+        let mut first = [0];
+        if seal {
+            // ORDER: the seal goes over the first byte of the line, and is durable before the rest of the line goes:
+            // at no moment do the lines before it stand unsealed.
+            if self.file.read(last.offset, &mut first).map_err(write)? != 1 {
+                let missing = Error::corrupt(self.path.clone(), "The operation log is shorter than it was");
+                return Err(AppendError::Write(missing));
+            }
+            self.file.write(last.offset, b"\n").map_err(write)?;
+            self.dirty = true;
+            if sync {
+                self.sync().map_err(AppendError::Sync)?;
+            }
+        }
+        let end = last.offset + u64::from(seal);
+        if let Err(error) = self.file.truncate(end) {
+            if seal && let Err(error) = self.file.write(last.offset, &first) {
+                return Err(AppendError::Sync(error));
+            }
+            return Err(AppendError::Write(error));
+        }
+        self.lines.pop_back();
+        self.end = end;
+        self.dirty = true;
+        if sync {
+            self.sync().map_err(AppendError::Sync)?;
+        }
+        Ok(())
+    }
+
+    /// Copies the lines after operation `seq` to a new log, durably. The new log takes over when the caller says so.
+    ///
+    /// # Errors
+    /// `Io`; the new file is removed then.
+    pub fn copy_after(&self, seq: u64, backend: &dyn StorageBackend, path: String) -> Result<Log> {
+        let keep = self.lines.partition_point(|line| line.seq <= seq);
+        let start = self.lines.get(keep).map_or(self.end, |line| line.offset);
+        let mut file = backend.create(&path)?;
+        let copied = self.copy_bytes(start, &mut *file);
+        if let Err(error) = copied {
+            let _ = backend.remove(&path);
+            return Err(error);
+        }
+        let moved = self.lines.iter().skip(keep).map(|line| LineMark { offset: line.offset - start, ..*line });
+        Ok(Log::new(path, file, self.end - start, moved.collect()))
+    }
+
+    fn copy_bytes(&self, start: u64, target: &mut dyn StorageFile) -> Result<()> {
+        let mut buffer = vec![0; 256 * 1024];
+        let mut at = start;
+        while at < self.end {
+            let want = usize::try_from(self.end - at).unwrap_or(usize::MAX).min(buffer.len());
+            let read = self.file.read(at, buffer.get_mut(..want).unwrap_or_default())?;
+            if read == 0 {
+                return Err(Error::corrupt(self.path.clone(), "The operation log is shorter than it was"));
+            }
+            target.write(at - start, buffer.get(..read).unwrap_or_default())?;
+            at += read as u64;
+        }
+        target.sync()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use crate::backend::memory::MemoryBackend;
+
+    fn log(disk: &MemoryBackend) -> Log {
+        disk.put("ops/ops-1.jsonl", b"");
+        Log::new("ops/ops-1.jsonl".into(), disk.open("ops/ops-1.jsonl").unwrap(), 0, VecDeque::new())
+    }
+
+    fn mark(seq: u64, offset: u64, batch: Option<u64>) -> LineMark {
+        LineMark { seq, offset, batch }
+    }
+
+    #[test]
+    fn a_failed_write_leaves_the_file_as_it_was() {
+        let disk = MemoryBackend::new();
+        let mut log = log(&disk);
+        log.append(b"one\n", &[mark(1, 0, None)], true).unwrap();
+        disk.fail_at(1);
+        assert!(matches!(log.append(b"second\n", &[mark(2, 0, None)], true), Err(AppendError::Write(_))));
+        assert_eq!(disk.bytes("ops/ops-1.jsonl").unwrap(), b"one\n");
+        log.append(b"3\n", &[mark(3, 0, None)], true).unwrap();
+        assert_eq!(disk.bytes("ops/ops-1.jsonl").unwrap(), b"one\n3\n");
+    }
+
+    #[test]
+    fn a_failed_sync_takes_the_lines_off() {
+        let disk = MemoryBackend::new();
+        let mut log = log(&disk);
+        disk.fail_at(2);
+        assert!(matches!(log.append(b"one\n", &[mark(1, 0, None)], true), Err(AppendError::Sync(_))));
+        assert_eq!(disk.bytes("ops/ops-1.jsonl").unwrap(), b"");
+    }
+
+    #[test]
+    fn undoing_into_a_batch_seals_what_remains_at_every_moment() {
+        for freeze in 1..=3 {
+            let disk = MemoryBackend::new();
+            let mut log = log(&disk);
+            let marks = [mark(1, 0, Some(2)), mark(2, 3, Some(1)), mark(3, 6, Some(0))];
+            log.append(b"a2\nb1\nc0\n", &marks, true).unwrap();
+            disk.freeze_at_sync(freeze);
+            let undone = log.take_last(true);
+            for disk in [disk.after_kill(), disk.after_power_cut()] {
+                let text = String::from_utf8(disk.bytes("ops/ops-1.jsonl").unwrap()).unwrap();
+                assert!(text == "a2\nb1\nc0\n" || text.starts_with("a2\nb1\n\n"), "{text:?}");
+                assert!(freeze == 1 || undone.is_err() || text == "a2\nb1\n\n", "{text:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn undoing_a_whole_batch_leaves_nothing_of_it() {
+        let disk = MemoryBackend::new();
+        let mut log = log(&disk);
+        log.append(b"a1\nb0\n", &[mark(1, 0, Some(1)), mark(2, 3, Some(0))], true).unwrap();
+        log.take_last(true).unwrap();
+        log.take_last(true).unwrap();
+        assert_eq!(disk.bytes("ops/ops-1.jsonl").unwrap(), b"");
+    }
+
+    #[test]
+    fn the_lines_after_an_operation_move_to_a_new_log() {
+        let disk = MemoryBackend::new();
+        let mut log = log(&disk);
+        log.append(b"one\ntwo\nthree\n", &[mark(1, 0, None), mark(2, 4, None), mark(3, 8, None)], true).unwrap();
+        let mut next = log.copy_after(1, &disk, "ops/ops-2.jsonl".into()).unwrap();
+        assert_eq!(disk.bytes("ops/ops-2.jsonl").unwrap(), b"two\nthree\n");
+        next.take_last(true).unwrap();
+        assert_eq!(disk.bytes("ops/ops-2.jsonl").unwrap(), b"two\n");
+    }
+}

@@ -1,0 +1,194 @@
+//! The state of a store in memory: records in order, the operations since the last checkpoint, and a consistent
+//! view of an earlier moment while a checkpoint writes it.
+//!
+//! Changes are applied when they are called and may be reversed later (undo, a failed write): an operation knows what
+//! it replaced and where, so that reversing restores value and order exactly.
+
+mod moment;
+mod records;
+
+pub use moment::Moment;
+pub use records::{Position, Records};
+
+use crate::format::op::{OpKind, Origin, Parts, Prev, Text, Timestamp};
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// How an operation that was read from a log stood there, as far as it cannot be told from the values.
+#[derive(Debug, Clone)]
+pub struct Logged {
+    /// Its timestamp.
+    pub ts: Timestamp,
+    /// Its `prev`.
+    pub prev: Prev,
+    /// Its agent and clock.
+    pub origin: Option<Origin>,
+}
+
+/// One operation: a change of one record.
+#[derive(Debug, Clone)]
+pub struct Op {
+    /// Its place among all operations of this session.
+    pub seq: u64,
+    /// When it was made, milliseconds since 1970.
+    pub ts: u64,
+    /// Canonical JSON text of the id.
+    pub id: Text,
+    /// Where the record stands, or stood.
+    pub position: Position,
+    /// The record's value before; `None` for a create.
+    pub before: Option<Text>,
+    /// The record's value after; `None` for a delete.
+    pub data: Option<Text>,
+    /// What stood on the line, if it was read from a log.
+    pub logged: Option<Box<Logged>>,
+}
+
+impl Op {
+    /// What it does.
+    pub fn kind(&self) -> OpKind {
+        if self.data.is_some() { OpKind::Set } else { OpKind::Delete }
+    }
+
+    /// Calls `write` with the parts of its line.
+    fn with_parts(&self, write: impl FnOnce(Parts<'_>)) {
+        let (kind, id, data) = (self.kind(), &*self.id, self.data.as_deref());
+        match &self.logged {
+            Some(logged) => {
+                write(Parts { ts: &logged.ts, kind, id, prev: &logged.prev, data, origin: logged.origin.as_ref() });
+            }
+            None => {
+                let prev = Prev::of(self.before.as_ref(), self.data.as_ref());
+                write(Parts { ts: &Timestamp::Millis(self.ts), kind, id, prev: &prev, data, origin: None });
+            }
+        }
+    }
+
+    /// Appends its line to `out`; see [`Parts::push_line`].
+    pub fn push_line(&self, batch: Option<u64>, out: &mut Vec<u8>) {
+        self.with_parts(|parts| parts.push_line(batch, out));
+    }
+
+    /// Appends it as callers see it; see [`Parts::push_shown`].
+    pub fn push_shown(&self, out: &mut Vec<u8>) {
+        self.with_parts(|parts| parts.push_shown(out));
+    }
+}
+
+/// Records, history, and the moment that a checkpoint is writing.
+#[derive(Debug, Default)]
+pub struct State {
+    /// The records.
+    pub records: Records,
+    /// Operations since the last checkpoint, those included that are not written yet.
+    pub history: VecDeque<Arc<Op>>,
+    /// The moment that is being written, if one is.
+    pub moment: Option<Moment>,
+    next_seq: u64,
+}
+
+impl State {
+    /// The sequence number of the last operation.
+    pub fn last_seq(&self) -> u64 {
+        self.next_seq
+    }
+
+    fn touch(&mut self, position: Position) {
+        if let Some(moment) = &mut self.moment {
+            moment.keep(position, || self.records.at(position).map(|(id, value)| (id.clone(), value.clone())));
+        }
+    }
+
+    /// Creates or replaces a record and appends the operation to the history.
+    pub fn set(&mut self, id: &[u8], data: Text, ts: u64) -> Arc<Op> {
+        let position = self.records.position(id).unwrap_or(self.records.next_position());
+        self.touch(position);
+        let (id, before) = self.records.set(id, data.clone());
+        self.push(Op { seq: 0, ts, id, position, before, data: Some(data), logged: None })
+    }
+
+    /// Removes a record and appends the operation to the history; `None` where there is no such record.
+    pub fn delete(&mut self, id: &[u8], ts: u64) -> Option<Arc<Op>> {
+        let position = self.records.position(id)?;
+        self.touch(position);
+        let (id, before) = self.records.remove(position)?;
+        Some(self.push(Op { seq: 0, ts, id, position, before: Some(before), data: None, logged: None }))
+    }
+
+    fn push(&mut self, op: Op) -> Arc<Op> {
+        self.next_seq += 1;
+        let op = Arc::new(Op { seq: self.next_seq, ..op });
+        self.history.push_back(op.clone());
+        op
+    }
+
+    /// Applies an operation that was read from a log.
+    pub fn replay(&mut self, id: &[u8], data: Option<Text>, logged: Logged) {
+        let ts = 0;
+        let logged = Some(Box::new(logged));
+        let op = match data {
+            Some(data) => {
+                let position = self.records.position(id).unwrap_or(self.records.next_position());
+                let (id, before) = self.records.set(id, data.clone());
+                Op { seq: 0, ts, id, position, before, data: Some(data), logged }
+            }
+            None => {
+                let removed = self.records.position(id).and_then(|at| Some((at, self.records.remove(at)?)));
+                let position = removed.as_ref().map_or(self.records.next_position(), |(at, _)| *at);
+                Op { seq: 0, ts, id: id.into(), position, before: removed.map(|(_, (_, value))| value), data: None, logged }
+            }
+        };
+        self.push(op);
+    }
+
+    /// Takes an operation's effect back. It must be the last one whose effect stands.
+    pub fn reverse(&mut self, op: &Op) {
+        self.touch(op.position);
+        match &op.before {
+            Some(before) => self.records.put(op.position, &op.id, before.clone()),
+            None => {
+                self.records.remove(op.position);
+            }
+        }
+    }
+
+    /// Gives a reversed operation its effect again.
+    pub fn redo(&mut self, op: &Op) {
+        self.touch(op.position);
+        match &op.data {
+            Some(data) => self.records.put(op.position, &op.id, data.clone()),
+            None => {
+                self.records.remove(op.position);
+            }
+        }
+    }
+
+    /// Reverses the last operation of the history and takes it off.
+    pub fn pop(&mut self) -> Option<Arc<Op>> {
+        let op = self.history.pop_back()?;
+        self.reverse(&op);
+        Some(op)
+    }
+
+    /// Takes records out without an operation (they go to an archive). Returns what was there, in the given order.
+    pub fn take(&mut self, ids: &[Text]) -> Vec<(Position, Text, Text)> {
+        let mut taken = Vec::with_capacity(ids.len());
+        for id in ids {
+            if let Some(position) = self.records.position(id) {
+                self.touch(position);
+                if let Some((id, value)) = self.records.remove(position) {
+                    taken.push((position, id, value));
+                }
+            }
+        }
+        taken
+    }
+
+    /// Puts records back that were taken out.
+    pub fn put_back(&mut self, taken: &[(Position, Text, Text)]) {
+        for (position, id, value) in taken {
+            self.touch(*position);
+            self.records.put(*position, id, value.clone());
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! Archiving: records leave the store for a segment file, with a checkpoint that no longer holds them.
+
+use super::checkpoint::Job;
+use super::queue::{Item, Ticket, Value};
+use super::{Disk, Shared, Store};
+use crate::backend::{self, StorageBackend, discard, read_all};
+use crate::clock;
+use crate::error::{Error, Result};
+use crate::format::archive::Segment;
+use crate::format::op::Text;
+use crate::format::{json, names};
+use crate::log::Log;
+
+impl Store {
+    /// Moves records to an archive segment. The ticket ends with [`Value::Count`].
+    ///
+    /// # Errors
+    /// As [`Store::set`], and `Invalid` for a segment whose name is no plain file name.
+    pub fn archive(&self, ids: Vec<Text>, segment: &str) -> Result<Ticket> {
+        let mut inner = self.shared.inner();
+        inner.check_writable(self.shared.options.read_only)?;
+        self.check_background(&mut inner)?;
+        check_segment(segment)?;
+        let ticket = inner.next_ticket();
+        let taken = inner.state.take(&ids);
+        inner.changed.extend(taken.iter().map(|(_, id, _)| id.clone()));
+        inner.barrier = inner.state.last_seq();
+        inner.since_checkpoint = 0;
+        inner.push(Item::Archive { ticket, segment: segment.to_owned(), ids, taken });
+        Ok(ticket)
+    }
+
+    /// The records of an archive segment, as one JSON object; see [`load_archive`].
+    ///
+    /// # Errors
+    /// As [`load_archive`].
+    pub fn load_archive(&self, name: &str) -> Result<Segment> {
+        let segments = self.shared.inner().manifest.archive_segments.clone();
+        load_archive(&*self.shared.backend, &segments, name)
+    }
+
+    /// Paths of the archive segments.
+    pub fn archive_segments(&self) -> Vec<String> {
+        self.shared.inner().manifest.archive_segments.clone()
+    }
+}
+
+/// Refuses names that would leave the archive folder.
+fn check_segment(segment: &str) -> Result<()> {
+    if !names::is_plain(segment) || segment.len() > 200 {
+        return Err(Error::Invalid {
+            message: format!(
+                "Archive segment name must be a plain file name of at most 200 bytes (no '/', '\\' or control characters), got {}",
+                String::from_utf8_lossy(&json::quote(segment))
+            ),
+        });
+    }
+    Ok(())
+}
+
+/// Reads the segment that `name` means: a path of the list, a bare segment name, or a part of exactly one path.
+///
+/// # Errors
+/// `SegmentNotFound`, `Invalid` where the name is ambiguous, `Corrupt`, `Io`.
+pub fn load_archive(backend: &dyn StorageBackend, segments: &[String], name: &str) -> Result<Segment> {
+    let exact = segments.iter().find(|path| *path == name || **path == names::archive(name));
+    let path = match exact {
+        Some(path) => path,
+        None => {
+            let mut matching = segments.iter().filter(|path| !name.is_empty() && path.contains(name));
+            match (matching.next(), matching.next()) {
+                (Some(path), None) => path,
+                (None, _) => return Err(Error::SegmentNotFound { name: name.to_owned() }),
+                (Some(first), Some(second)) => {
+                    return Err(Error::Invalid {
+                        message: format!("Archive segment '{name}' is ambiguous: it could be {first} or {second}"),
+                    });
+                }
+            }
+        }
+    };
+    if !names::is_inside(path, names::ARCHIVE) {
+        return Err(Error::corrupt(backend.full_path(names::MANIFEST), format!("Archive path leaves the store: {path}")));
+    }
+    Segment::parse(&read_all(backend, path)?, &backend.full_path(path))
+}
+
+impl Shared {
+    /// Carries out the archive call at the front of the queue.
+    pub(super) fn commit_archive(&self, disk: &mut Disk) {
+        let (ticket, segment, taken, count, through) = {
+            let mut inner = self.inner();
+            let Some(Item::Archive { ticket, segment, taken, .. }) = inner.queue.front() else { return };
+            let (ticket, segment) = (*ticket, segment.clone());
+            let taken: Vec<(Text, Text)> = taken.iter().map(|(_, id, value)| (id.clone(), value.clone())).collect();
+            let count = inner.begin_moment(1);
+            (ticket, segment, taken, count, disk.log.as_ref().map_or(0, Log::last_seq))
+        };
+        let archived = taken.len() as u64;
+        let job = Job { through, count, waiting: Vec::new(), asked: true };
+        let done = self.archive_now(disk, &job, &segment, taken);
+        let mut inner = self.inner();
+        inner.state.moment = None;
+        match done {
+            Ok(()) => {
+                inner.queue.pop_front();
+                inner.settle(ticket, Ok(Value::Count(archived)));
+            }
+            Err(error) => inner.take_back(&error, |place, item| place == 0 && matches!(item, Item::Archive { .. })),
+        }
+        drop(inner);
+        self.wake();
+    }
+
+    fn archive_now(&self, disk: &mut Disk, job: &Job, segment: &str, taken: Vec<(Text, Text)>) -> Result<()> {
+        let backend = &*self.backend;
+        let path = names::archive(segment);
+        let old = match read_all(backend, &path) {
+            Ok(bytes) => Some(bytes),
+            Err(error) if error.is_not_found() => None,
+            Err(error) => return Err(error),
+        };
+        let mut content = match &old {
+            Some(bytes) => Segment::parse(bytes, &backend.full_path(&path))?,
+            None => Segment { version: self.options.version, period: segment.to_owned(), records: Vec::new() },
+        };
+        let before = content.records.len();
+        content.merge(taken);
+        let added = (content.records.len() - before) as u64;
+        let temporary = backend::write_temporary(backend, &path, &content.to_bytes(&clock::iso(clock::now_ms())))?;
+        let snapshot = self.write_snapshot(job.count).inspect_err(|_| discard(backend, &temporary))?;
+        let published = self.publish(disk, job, &snapshot, |manifest| {
+            // ORDER: the segment is there, durably, before a manifest counts that no longer has its records. A crash
+            // between the two leaves the records in both places; archiving them again gives the same segment.
+            backend.rename(&temporary, &path)?;
+            backend.sync_dir(names::ARCHIVE)?;
+            if !manifest.archive_segments.contains(&path) {
+                manifest.archive_segments.push(path.clone());
+            }
+            manifest.stats.archived_records += added;
+            Ok(())
+        });
+        if published.is_err() && self.inner().failed.is_none() {
+            discard(backend, &temporary);
+            match &old {
+                Some(bytes) => backend::replace(backend, &path, bytes)?,
+                None => discard(backend, &path),
+            }
+        }
+        published
+    }
+}

@@ -1,0 +1,284 @@
+//! Checkpoints: the records at one moment become a snapshot, and a new log holds what came after.
+//!
+//! The snapshot is written by a thread of its own, a piece of the state at a time, while the writer goes on appending
+//! to the old log. Publishing is the writer's: it copies the tail, replaces the manifest, and only then removes what
+//! that replaced. A crash between any two steps leaves the old generation or the new one, each complete.
+
+use super::queue::{Item, Ticket, Value};
+use super::{Disk, Inner, Shared, Store};
+use crate::backend::{self, StorageBackend, discard};
+use crate::clock;
+use crate::error::{Error, Result};
+use crate::format::manifest::{Manifest, Previous};
+use crate::format::op::Text;
+use crate::format::{names, snapshot};
+use crate::log::Log;
+use crate::state::Moment;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Records are taken from the state so many at a time: the lock is held for some ten microseconds.
+const PIECE: usize = 256;
+/// How long superseded logs stay for readers.
+const KEEP_LOGS_MS: u64 = 60_000;
+/// How long a failed automatic checkpoint waits before it is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// A checkpoint that is being written.
+#[derive(Debug, Clone)]
+pub(super) struct Job {
+    /// The last operation that it covers.
+    pub through: u64,
+    /// Records that it holds.
+    pub count: u64,
+    /// Calls that end with it.
+    pub waiting: Vec<Ticket>,
+    /// True if a caller asked for it.
+    pub asked: bool,
+}
+
+impl Store {
+    /// Makes a checkpoint of everything that was called so far.
+    ///
+    /// # Errors
+    /// As [`Store::set`].
+    pub fn compact(&self) -> Result<Ticket> {
+        let mut inner = self.shared.inner();
+        inner.check_writable(self.shared.options.read_only)?;
+        self.check_background(&mut inner)?;
+        let ticket = inner.next_ticket();
+        inner.urgent = true;
+        inner.queue_checkpoint(vec![ticket], true);
+        Ok(ticket)
+    }
+}
+
+impl Inner {
+    /// Chooses the moment before everything that is queued behind the first `done` items: what is written.
+    /// Returns the number of records at it.
+    pub(super) fn begin_moment(&mut self, done: usize) -> u64 {
+        let mut moment = Moment::now(&self.state.records);
+        for op in self.batch.iter().flat_map(|batch| batch.ops.iter().rev()) {
+            moment.before_op(op);
+        }
+        for item in self.queue.iter().skip(done).rev() {
+            match item {
+                Item::Write(write) => write.ops.iter().rev().for_each(|op| moment.before_op(op)),
+                Item::Undo { undone: Some(op), .. } => moment.before_undo(op),
+                Item::Archive { taken, .. } => moment.before_take(taken),
+                Item::Undo { undone: None, .. } | Item::Checkpoint { .. } | Item::Flush { .. } | Item::Close { .. } => {}
+            }
+        }
+        let count = moment.count(&self.state.records);
+        self.state.moment = Some(moment);
+        count
+    }
+}
+
+impl Shared {
+    /// Starts the checkpoint at the front of the queue.
+    pub(super) fn start_checkpoint(self: &Arc<Self>, disk: &mut Disk) {
+        {
+            let mut inner = self.inner();
+            let Some(Item::Checkpoint { waiting, asked, .. }) = inner.queue.pop_front() else { return };
+            let through = disk.log.as_ref().map_or(0, Log::last_seq);
+            let count = inner.begin_moment(0);
+            inner.job = Some(Job { through, count, waiting, asked });
+        }
+        let shared = self.clone();
+        let count = self.inner().job.as_ref().map_or(0, |job| job.count);
+        let started = std::thread::Builder::new().name("opslog-checkpoint".to_owned()).spawn(move || {
+            let written = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| shared.write_snapshot(count)));
+            let failed = || Error::Failed { message: "A checkpoint failed unexpectedly".to_owned(), cause: None };
+            shared.inner().job_result = Some(written.unwrap_or_else(|_| Err(failed())));
+            shared.work.notify_one();
+        });
+        if let Err(source) = started {
+            self.inner().job_result = Some(Err(Error::io("pthread_create", String::new(), source)));
+        }
+    }
+
+    /// Writes the moment that was chosen as a snapshot, durably. Returns its path.
+    pub(super) fn write_snapshot(&self, count: u64) -> Result<String> {
+        let mut records: Vec<(Text, Text)> = Vec::with_capacity(PIECE);
+        write_snapshot(&*self.backend, self.options.version, count, |out| {
+            records.clear();
+            let more = {
+                let mut guard = self.inner();
+                let state = &mut guard.state;
+                let Some(mut moment) = state.moment.take() else {
+                    return Err(Error::Failed { message: "The checkpoint was given up".to_owned(), cause: None });
+                };
+                let more = moment.take(&state.records, PIECE, &mut records);
+                state.moment = Some(moment);
+                more
+            };
+            records.iter().for_each(|(id, value)| snapshot::push_record(id, value, out));
+            Ok(more)
+        })
+    }
+
+    /// Publishes the checkpoint that has been written, or reports that it could not be.
+    pub(super) fn finish_checkpoint(&self, disk: &mut Disk, written: Result<String>) {
+        let (job, failed) = {
+            let mut inner = self.inner();
+            inner.state.moment = None;
+            let Some(job) = inner.job.take() else { return };
+            (job, inner.failed.clone())
+        };
+        let published = written.and_then(|snapshot| match failed {
+            None => self.publish(disk, &job, &snapshot, |_| Ok(())),
+            Some(error) => {
+                discard(&*self.backend, &snapshot);
+                Err(error)
+            }
+        });
+        let mut inner = self.inner();
+        match published {
+            Ok(()) => {
+                for ticket in job.waiting {
+                    inner.settle(ticket, Ok(Value::None));
+                }
+            }
+            Err(error) => {
+                // The operations that it was to cover can be undone again.
+                inner.apply_queue_again();
+                for ticket in job.waiting {
+                    let result = if job.asked { Err(error.clone()) } else { Ok(Value::None) };
+                    inner.settle(ticket, result);
+                }
+                if !job.asked {
+                    inner.notices.push(format!("opslog: checkpoint failed, will be tried again: {error}"));
+                    inner.checkpoint_retry_at = Some(Instant::now() + RETRY);
+                }
+                inner.checkpoint_error = Some(error);
+            }
+        }
+        drop(inner);
+        self.wake();
+    }
+
+    /// Makes a snapshot the current one, with a new log that holds what came after it.
+    ///
+    /// `prepare` may change the manifest and do what must be done just before it counts.
+    ///
+    /// # Errors
+    /// Nothing has changed then, and the new files are removed. Where only the last sync fails the new generation
+    /// is the current one, and the store takes no more writes.
+    pub(super) fn publish(
+        &self,
+        disk: &mut Disk,
+        job: &Job,
+        snapshot: &str,
+        prepare: impl FnOnce(&mut Manifest) -> Result<()>,
+    ) -> Result<()> {
+        let backend = &*self.backend;
+        let Some(log) = &disk.log else { return Err(Error::ReadOnly) };
+        let next = copy_tail(log, backend, job.through).inspect_err(|_| discard(backend, snapshot))?;
+        let (mut manifest, superseded) = succeed(&disk.manifest, snapshot, &next, job.count, self.options.version);
+        // ORDER: snapshot and log are durable, names included, before the manifest names them.
+        let replaced = backend
+            .sync_dir(names::OPS)
+            .and_then(|()| prepare(&mut manifest))
+            .and_then(|()| backend::replace_name(backend, names::MANIFEST, &manifest.to_bytes()));
+        if let Err(error) = replaced {
+            discard(backend, snapshot);
+            discard(backend, next.path());
+            return Err(error);
+        }
+        disk.log = Some(next);
+        disk.manifest = manifest.clone();
+        {
+            let mut inner = self.inner();
+            let covered = inner.state.history.partition_point(|op| op.seq <= job.through);
+            inner.state.history.drain(..covered);
+            inner.records_at_checkpoint = job.count;
+            inner.manifest = Arc::new(manifest);
+            inner.checkpoint_error = None;
+            inner.checkpoint_retry_at = None;
+            inner.note_unsynced(false);
+        }
+        // ORDER: what the old manifest needs goes only once the new one is durable.
+        if let Err(error) = backend.sync_dir("") {
+            self.poison(error.clone());
+            return Err(error);
+        }
+        for path in superseded {
+            discard(backend, &path);
+        }
+        Ok(())
+    }
+}
+
+/// Writes a snapshot under a new name, durably, name included.
+pub(super) fn write_snapshot(
+    backend: &dyn StorageBackend,
+    version: u64,
+    count: u64,
+    next: impl FnMut(&mut Vec<u8>) -> Result<bool>,
+) -> Result<String> {
+    let path = free_snapshot_name(backend)?;
+    let temporary = names::temporary(&path);
+    let mut file = backend.create(&temporary)?;
+    let timestamp = clock::iso(clock::now_ms());
+    let written = snapshot::write(&mut *file, version, count, &timestamp, next)
+        .and_then(|()| backend.rename(&temporary, &path))
+        .inspect_err(|_| discard(backend, &temporary));
+    written?;
+    backend.sync_dir(names::SNAPSHOTS).inspect_err(|_| discard(backend, &path))?;
+    Ok(path)
+}
+
+/// A name that no file has: the writer is alone in the store.
+fn free_snapshot_name(backend: &dyn StorageBackend) -> Result<String> {
+    let mut number = clock::now_ms();
+    loop {
+        let path = names::snapshot(number);
+        match backend.stat(&path) {
+            Ok(_) => number += 1,
+            Err(error) if error.is_not_found() => return Ok(path),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// A new log with the lines after an operation.
+fn copy_tail(log: &Log, backend: &dyn StorageBackend, through: u64) -> Result<Log> {
+    let mut number = clock::now_ms();
+    loop {
+        match log.copy_after(through, backend, names::ops(number)) {
+            Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::AlreadyExists => number += 1,
+            other => return other,
+        }
+    }
+}
+
+/// The manifest that follows, and the files that go once it is durable: the generation before the last, and logs
+/// that have been superseded for a minute.
+fn succeed(old: &Manifest, snapshot: &str, log: &Log, count: u64, version: u64) -> (Manifest, Vec<String>) {
+    let now = clock::now_ms();
+    let (mut kept, mut superseded) = (Vec::new(), Vec::new());
+    for (path, since) in &old.previous.ops {
+        if now.saturating_sub(*since) < KEEP_LOGS_MS {
+            kept.push((path.clone(), *since));
+        } else {
+            superseded.push(path.clone());
+        }
+    }
+    superseded.extend(old.previous.snapshot.clone());
+    kept.extend(old.logs().into_iter().map(|path| (path, now)));
+    let mut manifest = Manifest {
+        version,
+        current_snapshot: snapshot.to_owned(),
+        active_ops: log.path().to_owned(),
+        active_agent_ops: None,
+        previous: Previous { snapshot: Some(old.current_snapshot.clone()), ops: kept },
+        ..old.clone()
+    };
+    manifest.stats.active_records = count;
+    manifest.stats.ops_count = log.len() as u64;
+    manifest.stats.last_checkpoint = clock::iso(now);
+    // A manifest whose paths leave the store is refused at open; this is the last guard before anything is removed.
+    superseded.retain(|path| names::is_inside(path, names::OPS) || names::is_inside(path, names::SNAPSHOTS));
+    (manifest, superseded)
+}

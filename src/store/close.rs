@@ -1,0 +1,165 @@
+//! `flush`, `sync`, `close`, and the end of a process that did not close.
+
+use super::checkpoint::Job;
+use super::queue::{Item, Ticket, Value};
+use super::{Disk, Phase, Shared, Store};
+use crate::error::{Error, Result};
+use crate::log::Log;
+use std::sync::PoisonError;
+
+impl Store {
+    /// Hands everything that was called before to the operating system and syncs it if `sync` or the store's
+    /// durability says so.
+    ///
+    /// # Errors
+    /// `NotOpen`, or an earlier failure that no call has been told yet. A read-only store has nothing to flush.
+    pub fn flush(&self, sync: bool) -> Result<Ticket> {
+        let mut inner = self.shared.inner();
+        if inner.phase != Phase::Open {
+            return Err(Error::NotOpen);
+        }
+        let ticket = inner.next_ticket();
+        if self.shared.options.read_only {
+            inner.settle(ticket, Ok(Value::None));
+            drop(inner);
+            self.shared.wake();
+            return Ok(ticket);
+        }
+        inner.check_writable(false)?;
+        self.check_background(&mut inner)?;
+        inner.push(Item::Flush { ticket, sync });
+        Ok(ticket)
+    }
+
+    /// Flushes, makes a checkpoint if that is wanted and there is anything to, and gives the lock back. The store
+    /// takes no more changes from now on. If it fails, the store is open again and the call can be made again, except
+    /// after a failed sync: then the store is closed all the same.
+    ///
+    /// # Errors
+    /// `NotOpen`, or an earlier failure that no call has been told yet.
+    pub fn close(&self) -> Result<Ticket> {
+        let mut inner = self.shared.inner();
+        if inner.phase != Phase::Open {
+            return Err(Error::NotOpen);
+        }
+        self.check_background(&mut inner)?;
+        let ticket = inner.next_ticket();
+        if self.shared.options.read_only {
+            inner.phase = Phase::Closed;
+            inner.settle(ticket, Ok(Value::None));
+            drop(inner);
+            self.shared.wake();
+            return Ok(ticket);
+        }
+        inner.phase = Phase::Closing;
+        inner.push(Item::Close { ticket });
+        Ok(ticket)
+    }
+
+    /// The process ends: writes what is queued, syncs, gives the lock back. Blocks; makes no checkpoint.
+    pub fn finish(&self) {
+        if !self.shared.options.read_only {
+            self.shared.finish();
+        }
+        self.shared.inner().phase = Phase::Closed;
+        self.shared.work.notify_all();
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        if self.phase() != Phase::Closed {
+            self.finish();
+        }
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(writer) = writer {
+            // It ends at once, and a panic in it has been dealt with.
+            let _ = writer.join();
+        }
+    }
+}
+
+impl Shared {
+    /// Carries out the `close` at the front of the queue.
+    pub(super) fn commit_close(&self, disk: &mut Disk, ticket: Ticket) {
+        let failed = self.inner().failed.clone();
+        let closed = match &failed {
+            Some(error) => Err(error.clone()),
+            None => self.sync_log(disk).and_then(|()| self.checkpoint_on_close(disk)),
+        };
+        let mut inner = self.inner();
+        let poisoned = inner.failed.is_some();
+        if closed.is_ok() || poisoned {
+            // ORDER: nothing is written after the lock is given back.
+            disk.log = None;
+            if let Some(lock) = disk.lock.take() {
+                lock.release();
+            }
+            inner.phase = Phase::Closed;
+        } else {
+            inner.phase = Phase::Open;
+        }
+        inner.queue.retain(|item| !matches!(item, Item::Close { .. }));
+        inner.settle(ticket, closed.map(|()| Value::None));
+        drop(inner);
+        self.wake();
+    }
+
+    fn checkpoint_on_close(&self, disk: &mut Disk) -> Result<()> {
+        let count = {
+            let mut inner = self.inner();
+            if !self.options.checkpoint_on_close || inner.state.history.is_empty() {
+                return Ok(());
+            }
+            inner.begin_moment(1)
+        };
+        let through = disk.log.as_ref().map_or(0, Log::last_seq);
+        let job = Job { through, count, waiting: Vec::new(), asked: true };
+        let done = self.write_snapshot(count).and_then(|snapshot| self.publish(disk, &job, &snapshot, |_| Ok(())));
+        let mut inner = self.inner();
+        inner.state.moment = None;
+        if let Err(error) = &done {
+            inner.checkpoint_error = Some(error.clone());
+        }
+        done
+    }
+
+    fn finish(&self) {
+        let mut disk = self.disk();
+        if disk.log.is_none() {
+            return;
+        }
+        loop {
+            let next = {
+                let mut inner = self.inner();
+                inner.retry_at = None;
+                match inner.queue.front() {
+                    None => break,
+                    Some(Item::Write(_)) => None,
+                    Some(Item::Undo { ticket, undone, .. }) => Some((*ticket, undone.clone())),
+                    // No time for these: the log has everything. An archive call that has not begun never was.
+                    Some(Item::Checkpoint { .. } | Item::Flush { .. } | Item::Close { .. }) => {
+                        inner.queue.pop_front();
+                        continue;
+                    }
+                    Some(Item::Archive { .. }) => {
+                        let error = Error::Failed { message: "The process ended".to_owned(), cause: None };
+                        inner.take_back(&error, |place, _| place == 0);
+                        continue;
+                    }
+                }
+            };
+            match next {
+                Some((ticket, undone)) => self.commit_undo(&mut disk, ticket, undone.as_ref()),
+                None if self.commit_front(&mut disk) => {}
+                // It cannot be written now, and there is no later.
+                None => break,
+            }
+        }
+        let _ = self.sync_log(&mut disk);
+        disk.log = None;
+        if let Some(lock) = disk.lock.take() {
+            lock.release();
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! The writer's commit: appends what is at the front of the queue, syncs it where that is asked for, and sorts out
+//! what could not be written.
+
+use super::queue::{Ack, Item, Write};
+use super::{Disk, Durability, Inner, Shared, WriteMode};
+use crate::error::{Error, Result};
+use crate::log::{AppendError, LineMark};
+use crate::state::Op;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Writes of about this many bytes go together.
+const GROUP_BYTES: usize = 8 << 20;
+/// The caller's thread writes no more than this by itself.
+const SMALL_BYTES: usize = 256 << 10;
+/// How long buffered writes that failed wait before they are tried again.
+const RETRY: Duration = Duration::from_millis(100);
+
+/// Writes from the front of the queue, to be appended together.
+#[derive(Default)]
+struct Group {
+    items: usize,
+    ops: Vec<(Arc<Op>, Option<u64>)>,
+    bytes: usize,
+    sync: bool,
+    /// True if any was acknowledged before: those are never taken back.
+    acknowledged: bool,
+}
+
+impl Group {
+    fn collect(inner: &Inner, limit: usize, most: usize) -> Self {
+        let mut group = Group::default();
+        for item in &inner.queue {
+            let Item::Write(write) = item else { break };
+            if group.items == most || (group.items > 0 && group.bytes >= limit) {
+                break;
+            }
+            group.add(write);
+        }
+        group
+    }
+
+    fn add(&mut self, write: &Write) {
+        let last = write.ops.len() as u64 - 1;
+        self.items += 1;
+        self.sync |= write.sync;
+        self.acknowledged |= write.ack == Ack::Done;
+        for (op, remaining) in write.ops.iter().zip((0..=last).rev()) {
+            self.bytes += 200 + 2 * op.data.as_ref().or(op.before.as_ref()).map_or(0, |text| text.len());
+            self.ops.push((op.clone(), (last > 0).then_some(remaining)));
+        }
+    }
+
+    fn encode(&self) -> (Vec<u8>, Vec<LineMark>) {
+        let mut bytes = Vec::with_capacity(self.bytes);
+        let mut marks = Vec::with_capacity(self.ops.len());
+        for (op, batch) in &self.ops {
+            marks.push(LineMark { seq: op.seq, offset: bytes.len() as u64, batch: *batch });
+            op.push_line(*batch, &mut bytes);
+        }
+        (bytes, marks)
+    }
+}
+
+impl Shared {
+    /// Commits from the caller's thread where that is cheap: the queue holds small writes only.
+    pub(super) fn commit_small(&self, disk: &mut Disk) {
+        let group = {
+            let inner = self.inner();
+            if inner.failed.is_some() || !inner.queue.iter().all(|item| matches!(item, Item::Write(_))) {
+                return;
+            }
+            let group = Group::collect(&inner, SMALL_BYTES, usize::MAX);
+            if group.bytes >= SMALL_BYTES {
+                return;
+            }
+            group
+        };
+        if group.items > 0 {
+            self.commit(disk, &group);
+        }
+    }
+
+    /// Commits the writes at the front of the queue. False where they must wait for another try.
+    pub(super) fn commit_front(&self, disk: &mut Disk) -> bool {
+        let group = Group::collect(&self.inner(), GROUP_BYTES, usize::MAX);
+        self.commit(disk, &group)
+    }
+
+    fn commit(&self, disk: &mut Disk, group: &Group) -> bool {
+        let Some(log) = &mut disk.log else { return true };
+        let fsync = self.options.durability == Durability::Fsync;
+        let sync = fsync && (self.options.write_mode == WriteMode::Immediate || group.sync);
+        let (bytes, marks) = group.encode();
+        let appended = log.append(&bytes, &marks, sync && !group.acknowledged);
+        match appended {
+            Ok(()) => {
+                if sync && group.acknowledged && let Err(error) = log.sync() {
+                    self.sync_failed(disk, group.items, error);
+                    return true;
+                }
+                let unsynced = fsync && !log.is_synced();
+                self.written(group.items, unsynced);
+                true
+            }
+            Err(AppendError::Sync(error)) => {
+                self.poison(error);
+                true
+            }
+            Err(AppendError::Write(_)) if group.items > 1 => self.commit_one_by_one(disk, group.items),
+            Err(AppendError::Write(error)) => self.write_failed(error),
+        }
+    }
+
+    /// One caller's failure is not another's: each write that shared a failed append is tried on its own.
+    fn commit_one_by_one(&self, disk: &mut Disk, items: usize) -> bool {
+        for _ in 0..items {
+            let group = Group::collect(&self.inner(), usize::MAX, 1);
+            // A roll-back may have dropped writes that depended on a failed one.
+            if group.items == 0 {
+                break;
+            }
+            if !self.commit(disk, &group) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// The first `items` of the queue are written.
+    fn written(&self, items: usize, unsynced: bool) {
+        let mut inner = self.inner();
+        let mut told = false;
+        for item in inner.queue.drain(..items).collect::<Vec<_>>() {
+            if let Item::Write(write) = item {
+                inner.through = write.ticket;
+                told |= write.ack == Ack::Waiting;
+            }
+        }
+        inner.retry_at = None;
+        inner.note_unsynced(unsynced);
+        let idle = inner.queue.is_empty();
+        drop(inner);
+        if told || idle {
+            self.wake();
+        }
+    }
+
+    /// The write at the front could not be stored. Its caller is told and it is taken back; if it was acknowledged
+    /// before, it stays, is tried again, and the error goes to whoever waits and to the next call.
+    fn write_failed(&self, error: Error) -> bool {
+        let mut inner = self.inner();
+        let keep = inner.queue.front().is_some_and(Item::is_acknowledged);
+        if !keep {
+            inner.take_back(&error, |place, _| place == 0);
+        } else {
+            let waiting = |_: usize, item: &Item| !item.tickets().is_empty() && !is_automatic(item);
+            let told = inner.queue.iter().enumerate().any(|(place, item)| waiting(place, item));
+            inner.take_back(&error, waiting);
+            inner.background_error = (!told).then_some(error);
+            inner.retry_at = Some(Instant::now() + RETRY);
+        }
+        drop(inner);
+        self.wake();
+        !keep
+    }
+
+    /// A sync failed after writes, some of them acknowledged before, were appended. Those at the end that somebody
+    /// waits for are cut off again; nothing more is written.
+    fn sync_failed(&self, disk: &mut Disk, items: usize, error: Error) {
+        let last_kept = {
+            let inner = self.inner();
+            let writes = inner.queue.iter().take(items).filter_map(|item| match item {
+                Item::Write(write) if write.ack == Ack::Done => write.ops.last().map(|op| op.seq),
+                _ => None,
+            });
+            writes.max().unwrap_or_default()
+        };
+        if let Some(log) = &mut disk.log {
+            log.abandon_after(last_kept);
+        }
+        self.poison(error);
+    }
+
+    /// Nothing more may be written: everybody who waits is told.
+    pub(super) fn poison(&self, error: Error) {
+        let mut inner = self.inner();
+        inner.failed = Some(error.clone());
+        // `close` is carried out all the same: it rejects, and frees the lock.
+        inner.take_back(&error, |_, item| !item.is_acknowledged() && !matches!(item, Item::Close { .. }));
+        // What was acknowledged stays in memory; there is no more that could be done for it.
+        inner.queue.retain(|item| matches!(item, Item::Close { .. }));
+        inner.unsynced_since = None;
+        inner.retry_at = None;
+        inner.notices.push(format!("opslog: the store takes no more writes after a failure: {error}"));
+        drop(inner);
+        self.wake();
+    }
+
+    /// Syncs the log now, for buffered writes whose time has come, `flush` and `sync`.
+    ///
+    /// # Errors
+    /// `Io`; the store is poisoned then.
+    pub(super) fn sync_log(&self, disk: &mut Disk) -> Result<()> {
+        let Some(log) = &mut disk.log else { return Ok(()) };
+        if let Err(error) = log.sync() {
+            self.poison(error.clone());
+            return Err(error);
+        }
+        self.inner().note_unsynced(false);
+        Ok(())
+    }
+}
+
+/// A checkpoint that nobody asked for is not given up because a write failed.
+fn is_automatic(item: &Item) -> bool {
+    matches!(item, Item::Checkpoint { asked: false, .. })
+}
+
+impl Inner {
+    /// Keeps track of how long written operations have been waiting for a sync.
+    pub(super) fn note_unsynced(&mut self, unsynced: bool) {
+        if !unsynced {
+            self.unsynced_since = None;
+            self.buffered = 0;
+        } else if self.unsynced_since.is_none() {
+            self.unsynced_since = Some(Instant::now());
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! A store: the calls that a program makes, and the writer thread that carries them out.
+//!
+//! A call changes the state in memory at once and queues what is to be written ([`queue`]). The writer thread takes
+//! the queue in order: it appends and syncs, undoes, archives, starts checkpoints and publishes them. What it could
+//! not write it takes back from memory ([`rollback`]) and reports. Results are collected ([`Outcome`]) and the caller
+//! is woken once for all of them.
+//!
+//! Two locks, always taken in this order: `disk` (files, held during I/O) and `inner` (state and queue, never held
+//! during I/O or for longer than a small piece of work). The caller's thread takes only `inner`, and `disk` where
+//! nobody holds it.
+
+mod archive;
+mod checkpoint;
+mod close;
+mod commit;
+mod open;
+mod options;
+mod queue;
+mod read;
+mod rollback;
+mod undo;
+mod write;
+mod writer;
+
+pub use archive::load_archive;
+pub use open::{Migration, Opening, RecoveryReport};
+pub use options::{Durability, OnDamage, Options, WriteMode};
+pub use queue::{Outcome, Ticket, Value};
+pub use write::Accepted;
+pub use read::{Page, Stats};
+
+use crate::backend::{StorageBackend, StoreLock};
+use crate::error::{Error, Result};
+use crate::format::manifest::Manifest;
+use crate::format::op::Text;
+use crate::log::Log;
+use crate::state::State;
+use checkpoint::Job;
+use queue::{Batch, Item};
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+/// Whether a store takes calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// It does.
+    Open,
+    /// `close` was called and has not ended.
+    Closing,
+    /// It does not any more.
+    Closed,
+}
+
+/// Files of a store; only who writes has them.
+struct Disk {
+    /// `None` in a store that is read-only.
+    log: Option<Log>,
+    manifest: Manifest,
+    lock: Option<Box<dyn StoreLock>>,
+}
+
+/// State, queue and results; see the module's description for the locks.
+struct Inner {
+    state: State,
+    phase: Phase,
+    /// Why nothing can be written any more.
+    failed: Option<Error>,
+    queue: VecDeque<Item>,
+    /// The batch whose function is running.
+    batch: Option<Batch>,
+    last_ticket: Ticket,
+    /// Operations up to this one belong to a checkpoint that is queued or running: undo does not reach them.
+    barrier: u64,
+    /// Operations since the last checkpoint that was queued.
+    since_checkpoint: u64,
+    /// Records at the last checkpoint.
+    records_at_checkpoint: u64,
+    /// Buffered operations since the last one that asks for a sync.
+    buffered: u64,
+    /// When the oldest unsynced operation was written.
+    unsynced_since: Option<Instant>,
+    /// A checkpoint that is being written.
+    job: Option<Job>,
+    /// What the thread that writes it has to say.
+    job_result: Option<Result<String>>,
+    /// When a failed checkpoint may be tried again.
+    checkpoint_retry_at: Option<Instant>,
+    checkpoint_error: Option<Error>,
+    /// A failure of buffered writes that no call has been told yet.
+    background_error: Option<Error>,
+    /// When buffered writes that failed are tried again.
+    retry_at: Option<Instant>,
+    /// The queue is to be taken now.
+    kicked: bool,
+    /// The queue is to be taken soon.
+    armed: bool,
+    /// Somebody waits for what is queued since the last kick.
+    urgent: bool,
+    /// Messages for stderr.
+    notices: Vec<String>,
+    /// Writes up to this ticket have ended, unless an outcome says otherwise.
+    through: Ticket,
+    outcomes: Vec<Outcome>,
+    /// Ids whose records changed other than by `set` and `delete` (undo, roll-back, archive).
+    changed: Vec<Text>,
+    manifest: Arc<Manifest>,
+}
+
+type Wake = Box<dyn Fn() + Send + Sync>;
+
+struct Shared {
+    backend: Arc<dyn StorageBackend>,
+    options: Options,
+    disk: Mutex<Disk>,
+    inner: Mutex<Inner>,
+    /// Something to do for the writer.
+    work: Condvar,
+    /// Something ended.
+    ended: Condvar,
+    wake: Wake,
+    /// The caller has been woken and has not looked yet.
+    woken: AtomicBool,
+}
+
+impl Shared {
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        // A panic in one call does not take the records of all others away: the writer's guard refuses further
+        // writes after one (see `writer`), and reading is safe.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn disk(&self) -> MutexGuard<'_, Disk> {
+        self.disk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells the caller that there are results; once until it has looked.
+    fn wake(&self) {
+        self.ended.notify_all();
+        if !self.woken.swap(true, Ordering::AcqRel) {
+            (self.wake)();
+        }
+    }
+}
+
+/// An open store. Dropping it without [`Store::close`] keeps what was acknowledged and frees the lock.
+pub struct Store {
+    shared: Arc<Shared>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Store {
+    /// What the store was opened with.
+    pub fn options(&self) -> &Options {
+        &self.shared.options
+    }
+
+    /// Whether it takes calls.
+    pub fn phase(&self) -> Phase {
+        self.shared.inner().phase
+    }
+
+    /// Results since the last look: writes up to the returned ticket have ended, unless an outcome says otherwise.
+    pub fn settled(&self) -> (Ticket, Vec<Outcome>) {
+        self.shared.woken.store(false, Ordering::Release);
+        let mut inner = self.shared.inner();
+        (inner.through, std::mem::take(&mut inner.outcomes))
+    }
+
+    /// The ticket up to which writes have ended, if nothing else is to be told.
+    pub fn settled_through(&self) -> Option<Ticket> {
+        self.shared.woken.store(false, Ordering::Release);
+        let inner = self.shared.inner();
+        (inner.outcomes.is_empty() && inner.changed.is_empty() && inner.notices.is_empty()).then_some(inner.through)
+    }
+
+    /// Ids whose records changed other than by `set` and `delete` since the last look.
+    pub fn take_changed(&self) -> Vec<Text> {
+        std::mem::take(&mut self.shared.inner().changed)
+    }
+
+    /// Messages for stderr since the last look.
+    pub fn take_notices(&self) -> Vec<String> {
+        std::mem::take(&mut self.shared.inner().notices)
+    }
+
+    /// True while writes wait to be handed to the operating system.
+    pub fn is_writing(&self) -> bool {
+        self.shared.inner().queue.iter().any(|item| matches!(item, Item::Write(_)))
+    }
+
+    /// Waits until a call has ended. Not for threads that must not block.
+    ///
+    /// # Errors
+    /// What the call ended with.
+    pub fn wait(&self, ticket: Ticket) -> Result<Value> {
+        self.kick();
+        let mut inner = self.shared.inner();
+        loop {
+            if let Some(at) = inner.outcomes.iter().position(|outcome| outcome.ticket == ticket) {
+                return inner.outcomes.swap_remove(at).result;
+            }
+            if inner.through >= ticket && !inner.is_pending(ticket) {
+                return Ok(Value::None);
+            }
+            inner = self.shared.ended.wait(inner).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}

@@ -1,0 +1,421 @@
+//! Opening: reads everything first, then mends, migrates and starts the writer.
+//!
+//! [`Opening::load`] takes the lock and reads; it changes nothing. [`Opening::start`] writes: it repairs the log,
+//! removes the leftovers of a crash, stores migrated records. Dropping an `Opening` gives the lock back.
+
+use super::checkpoint::{Job, write_snapshot};
+use super::read::Page;
+use super::{Disk, Inner, Options, Phase, Shared, Store, Wake};
+use crate::backend::{self, StorageBackend, StoreLock, discard, read_all};
+use crate::clock;
+use crate::error::{Error, Result};
+use crate::format::archive::Segment;
+use crate::format::manifest::{Manifest, Previous, Stats as ManifestStats};
+use crate::format::op::Text;
+use crate::format::{json, names, snapshot};
+use crate::log::recovery::create_numbered;
+use crate::log::{LineMark, Loaded, Log, Report, Scan, scan};
+use crate::state::State;
+use std::collections::VecDeque;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+/// How often a reader reads the manifest again because a file that it named has gone.
+const ATTEMPTS: u32 = 100;
+/// Temporary lock files may belong to somebody who is opening the store right now.
+const LOCK_LEFTOVER_AGE: Duration = Duration::from_secs(10);
+
+/// What recovery found and did.
+#[derive(Debug, Clone, Default)]
+pub struct RecoveryReport {
+    /// Logs with something to tell.
+    pub logs: Vec<Report>,
+}
+
+/// Migrated records, handed over before [`Opening::start`].
+#[derive(Debug, Clone, Default)]
+pub struct Migration {
+    /// New values of all records, in order; empty to keep them.
+    pub values: Vec<Text>,
+    /// Path and content of the archive segments that change.
+    pub segments: Vec<(String, Segment)>,
+}
+
+/// A store that has been read and not started.
+pub struct Opening {
+    backend: Arc<dyn StorageBackend>,
+    options: Options,
+    lock: Option<Box<dyn StoreLock>>,
+    /// `None`: there is no store yet.
+    manifest: Option<Manifest>,
+    stored_version: u64,
+    state: State,
+    scans: Vec<Scan>,
+}
+
+impl Opening {
+    /// Takes the lock (unless read-only) and reads the store.
+    ///
+    /// # Errors
+    /// `Locked`, `NoStore`, `Corrupt`, `SnapshotMissing`, `NewerVersion`, `Io`; nothing is changed, nothing held.
+    pub fn load(backend: Arc<dyn StorageBackend>, options: Options) -> Result<Self> {
+        let lock = if options.read_only { None } else { Some(backend.lock()?) };
+        let mut attempt = 0;
+        let loaded = loop {
+            attempt += 1;
+            let manifest = read_manifest(&*backend)?;
+            let Some(manifest) = manifest else { break None };
+            match load_generation(&*backend, &options, &manifest) {
+                Ok(loaded) => break Some((manifest, loaded)),
+                // A checkpoint removed the file after the manifest was read: the new manifest names another.
+                Err(error)
+                    if is_missing(&error)
+                        && attempt < ATTEMPTS
+                        && read_manifest(&*backend)?.as_ref() != Some(&manifest) => {}
+                Err(error) => return Err(error),
+            }
+        };
+        let (manifest, (stored_version, state, scans)) = match loaded {
+            Some((manifest, loaded)) => (Some(manifest), loaded),
+            None if options.read_only => return Err(Error::NoStore { path: backend.full_path("") }),
+            None => (None, (options.version, State::default(), Vec::new())),
+        };
+        if let Some(manifest) = &manifest
+            && stored_version > options.version
+        {
+            let path = backend.full_path(&manifest.current_snapshot);
+            return Err(Error::NewerVersion { stored: stored_version, requested: options.version, path });
+        }
+        Ok(Opening { backend, options, lock, manifest, stored_version, state, scans })
+    }
+
+    /// Version of the stored records where it is older than the one asked for: they are to be migrated.
+    pub fn migrate_from(&self) -> Option<u64> {
+        (self.stored_version < self.options.version).then_some(self.stored_version)
+    }
+
+    /// Records from a position on, about `bytes` of them.
+    pub fn page(&self, start: u64, bytes: usize) -> Page {
+        super::read::page(&self.state, start, bytes)
+    }
+
+    /// Archive segments whose records are older than the version asked for, with their paths.
+    ///
+    /// # Errors
+    /// `Corrupt`, `Io`.
+    pub fn old_segments(&self) -> Result<Vec<(String, Segment)>> {
+        let paths = self.manifest.iter().flat_map(|manifest| manifest.archive_segments.iter());
+        let mut old = Vec::new();
+        for path in paths {
+            let segment = super::load_archive(&*self.backend, std::slice::from_ref(path), path)?;
+            if segment.version < self.options.version {
+                old.push((path.clone(), segment));
+            }
+        }
+        Ok(old)
+    }
+
+    /// Mends what must be mended, stores what was migrated, and starts the writer.
+    ///
+    /// `wake` is called from other threads when there are results; see [`Store::settled`].
+    ///
+    /// # Errors
+    /// `Io`, and `Invalid` for a migration of another number of records. The store on disk opens as before.
+    pub fn start(mut self, migration: Migration, wake: Wake) -> Result<(Store, RecoveryReport)> {
+        let migrating = self.migrate_from().is_some();
+        self.take_migrated(&migration.values)?;
+        let (mut manifest, mut fold) = (self.manifest.take(), false);
+        if !self.options.read_only {
+            self.backend.create_dirs()?;
+            match &manifest {
+                None => manifest = Some(create_store(&*self.backend, self.options.version)?),
+                Some(existing) => {
+                    for scan in &mut self.scans {
+                        if scan.report.skipped > 0 && scan.ops.iter().any(|op| op.checked) {
+                            scan.save_copy(&*self.backend)?;
+                        }
+                        scan.repair(&*self.backend)?;
+                    }
+                    remove_leftovers(&*self.backend, existing);
+                    fold = existing.active_agent_ops.is_some() || migrating;
+                }
+            }
+        }
+        let Some(manifest) = manifest else { return Err(Error::NoStore { path: self.backend.full_path("") }) };
+        let report = RecoveryReport {
+            logs: self
+                .scans
+                .iter()
+                .map(|scan| scan.report.clone())
+                .filter(|report| report.skipped > 0 || report.cut > 0)
+                .collect(),
+        };
+        let log = if self.options.read_only { None } else { Some(self.open_log(&manifest)?) };
+        let shared = Arc::new(self.into_shared(manifest, log, wake));
+        if fold {
+            fold_at_open(&shared, migration.segments)?;
+        }
+        let writer = if shared.options.read_only {
+            None
+        } else {
+            let started = Store::spawn_writer(&shared);
+            Some(started.map_err(|source| Error::io("pthread_create", String::new(), source))?)
+        };
+        Ok((Store { shared, writer: Mutex::new(writer) }, report))
+    }
+
+    fn take_migrated(&mut self, values: &[Text]) -> Result<()> {
+        if values.is_empty() {
+            return Ok(());
+        }
+        let records: Vec<(u64, Text)> =
+            self.state.records.iter_from(0).map(|(position, id, _)| (position, id.clone())).collect();
+        if records.len() != values.len() {
+            return Err(Error::Invalid {
+                message: format!("migrate gave {} values for {} records", values.len(), records.len()),
+            });
+        }
+        for ((position, id), value) in records.iter().zip(values) {
+            self.state.records.put(*position, id, value.clone());
+        }
+        Ok(())
+    }
+
+    /// Opens the log for appending, with the places of its lines.
+    fn open_log(&self, manifest: &Manifest) -> Result<Log> {
+        let path = manifest.logs().into_iter().next().unwrap_or_else(|| manifest.active_ops.clone());
+        let file = self.backend.open(&path)?;
+        let len = self.backend.stat(&path)?.len;
+        let single = if manifest.active_agent_ops.is_none() { self.scans.first() } else { None };
+        let marks = single.map_or_else(VecDeque::new, |scan| {
+            let marks = (1..).zip(&scan.ops);
+            marks.map(|(seq, op)| LineMark { seq, offset: op.offset, batch: op.batch }).collect()
+        });
+        Ok(Log::new(path, file, len, marks))
+    }
+
+    fn into_shared(self, manifest: Manifest, log: Option<Log>, wake: Wake) -> Shared {
+        let ops = self.state.history.len() as u64;
+        let inner = Inner {
+            state: self.state,
+            phase: Phase::Open,
+            failed: None,
+            queue: VecDeque::new(),
+            batch: None,
+            last_ticket: 0,
+            barrier: 0,
+            since_checkpoint: ops,
+            records_at_checkpoint: manifest.stats.active_records,
+            buffered: 0,
+            unsynced_since: None,
+            job: None,
+            job_result: None,
+            checkpoint_retry_at: None,
+            checkpoint_error: None,
+            background_error: None,
+            retry_at: None,
+            kicked: false,
+            armed: false,
+            urgent: false,
+            notices: Vec::new(),
+            through: 0,
+            outcomes: Vec::new(),
+            changed: Vec::new(),
+            manifest: Arc::new(manifest.clone()),
+        };
+        Shared {
+            backend: self.backend,
+            options: self.options,
+            disk: Mutex::new(Disk { log, manifest, lock: self.lock }),
+            inner: Mutex::new(inner),
+            work: Condvar::new(),
+            ended: Condvar::new(),
+            wake,
+            woken: AtomicBool::new(false),
+        }
+    }
+}
+
+fn is_missing(error: &Error) -> bool {
+    error.is_not_found() || matches!(error, Error::SnapshotMissing { .. })
+}
+
+/// The manifest; `None` where there is no store yet.
+fn read_manifest(backend: &dyn StorageBackend) -> Result<Option<Manifest>> {
+    let path = backend.full_path(names::MANIFEST);
+    let what = match read_all(backend, names::MANIFEST) {
+        Ok(bytes) if !bytes.is_empty() => return Manifest::parse(&bytes, &path).map(Some),
+        Ok(_) => "empty",
+        Err(error) if error.is_not_found() => "missing",
+        Err(error) => return Err(error),
+    };
+    match find_data(backend)? {
+        None => Ok(None),
+        Some(data) => Err(Error::corrupt(
+            path,
+            format!(
+                "The manifest is {what}, but there is data beside it ({data}). Nothing was changed; \
+                 restore the manifest from a backup"
+            ),
+        )),
+    }
+}
+
+/// A file that holds records or operations, if there is any.
+fn find_data(backend: &dyn StorageBackend) -> Result<Option<String>> {
+    for folder in [names::SNAPSHOTS, names::OPS, names::ARCHIVE] {
+        for entry in backend.list(folder)? {
+            let path = format!("{folder}/{}", entry.name);
+            let holds_data = match names::kind(&entry.name) {
+                names::Kind::Temporary => false,
+                names::Kind::Snapshot => {
+                    let mut records = 0;
+                    let read = snapshot::read(backend, &path, 0, |_, _| records += 1);
+                    // One that cannot be read may hold anything, except an empty file.
+                    entry.stat.len > 0 && (records > 0 || read.is_err())
+                }
+                names::Kind::Ops | names::Kind::AgentOps | names::Kind::Other => entry.stat.len > 0,
+            };
+            if holds_data {
+                return Ok(Some(path));
+            }
+        }
+    }
+    Ok(None)
+}
+
+type Generation = (u64, State, Vec<Scan>);
+
+/// Reads the snapshot and the logs that a manifest names.
+fn load_generation(backend: &dyn StorageBackend, options: &Options, manifest: &Manifest) -> Result<Generation> {
+    let logs = manifest.logs();
+    let escapes = std::iter::once((&manifest.current_snapshot, names::SNAPSHOTS))
+        .chain(logs.iter().map(|log| (log, names::OPS)))
+        .find(|(path, folder)| !names::is_inside(path, folder));
+    if let Some((path, _)) = escapes {
+        let message = format!("Invalid manifest: path leaves the store: {path}");
+        return Err(Error::corrupt(backend.full_path(names::MANIFEST), message));
+    }
+    let mut state = State::default();
+    let header = snapshot::read(backend, &manifest.current_snapshot, manifest.stats.active_records, |id, value| {
+        state.records.set(&id, value);
+    });
+    let header = header.map_err(|error| {
+        if error.is_not_found() {
+            let name = manifest.current_snapshot.clone();
+            Error::SnapshotMissing { path: backend.full_path(&name), name }
+        } else {
+            error
+        }
+    })?;
+    let skip = options.on_damage == super::OnDamage::Skip;
+    let scans = logs.iter().map(|log| scan(backend, log, skip)).collect::<Result<Vec<_>>>()?;
+    for op in merged(&scans) {
+        state.replay(&op.id, op.data.clone(), op.logged.clone());
+    }
+    Ok((header.version, state, scans))
+}
+
+/// Operations of all logs in the order in which they count: as they stand, or by clock and agent.
+fn merged(scans: &[Scan]) -> Vec<&Loaded> {
+    let mut ops: Vec<&Loaded> = scans.iter().flat_map(|scan| &scan.ops).collect();
+    if scans.len() > 1 {
+        ops.sort_by_cached_key(|op| {
+            let origin = op.logged.origin.as_ref();
+            let agent = origin.and_then(|origin| origin.agent.as_ref()).map(|agent| json::unquote(agent));
+            // By UTF-16 code units, as JavaScript compares strings.
+            let agent: Vec<u16> = agent.unwrap_or_default().encode_utf16().collect();
+            (origin.and_then(|origin| origin.clock).unwrap_or_default(), agent)
+        });
+    }
+    ops
+}
+
+/// Makes the files of an empty store.
+fn create_store(backend: &dyn StorageBackend, version: u64) -> Result<Manifest> {
+    let current_snapshot = write_snapshot(backend, version, 0, |_| Ok(false))?;
+    let (active_ops, mut file) = create_numbered(backend, names::ops)?;
+    file.sync()?;
+    backend.sync_dir(names::OPS)?;
+    let now = clock::iso(clock::now_ms());
+    let manifest = Manifest {
+        version,
+        current_snapshot,
+        active_ops,
+        active_agent_ops: None,
+        archive_segments: Vec::new(),
+        stats: ManifestStats {
+            active_records: 0,
+            archived_records: 0,
+            ops_count: 0,
+            created: now.clone(),
+            last_checkpoint: now,
+            other: serde_json::Map::new(),
+        },
+        previous: Previous::default(),
+        other: serde_json::Map::new(),
+    };
+    backend::replace(backend, names::MANIFEST, &manifest.to_bytes())?;
+    Ok(manifest)
+}
+
+/// Stores what a migration changed, or what several logs held, as a new generation with one log.
+fn fold_at_open(shared: &Shared, segments: Vec<(String, Segment)>) -> Result<()> {
+    let backend = &*shared.backend;
+    let mut disk = shared.disk();
+    let (through, count) = {
+        let mut inner = shared.inner();
+        (inner.state.last_seq(), inner.begin_moment(0))
+    };
+    // The snapshot gets the new version; the manifest changes last, so that a crash leaves the old generation.
+    let mut prepared = Vec::with_capacity(segments.len());
+    let written = segments.iter().try_for_each(|(path, segment)| {
+        let bytes = segment.to_bytes(&clock::iso(clock::now_ms()));
+        prepared.push((backend::write_temporary(backend, path, &bytes)?, path.clone()));
+        Ok(())
+    });
+    let job = Job { through, count, waiting: Vec::new(), asked: true };
+    let published = written.and_then(|()| shared.write_snapshot(count)).and_then(|snapshot| {
+        shared.publish(&mut disk, &job, &snapshot, |_| {
+            // A segment says which version its records have: one that was renamed before a crash is not migrated twice.
+            prepared.iter().try_for_each(|(temporary, path)| backend.rename(temporary, path))?;
+            if prepared.is_empty() { Ok(()) } else { backend.sync_dir(names::ARCHIVE) }
+        })
+    });
+    shared.inner().state.moment = None;
+    if published.is_err() {
+        prepared.iter().for_each(|(temporary, _)| discard(backend, temporary));
+    }
+    published
+}
+
+/// Removes what a crash left: temporary files, and snapshots and logs that no manifest names. Best effort: what stays
+/// costs space only.
+fn remove_leftovers(backend: &dyn StorageBackend, manifest: &Manifest) {
+    let Ok(published) = backend.stat(names::MANIFEST) else { return };
+    let mut named = manifest.logs();
+    named.push(manifest.active_ops.clone());
+    named.push(manifest.current_snapshot.clone());
+    named.extend(manifest.previous.snapshot.clone());
+    named.extend(manifest.previous.ops.iter().map(|(path, _)| path.clone()));
+    for folder in ["", names::SNAPSHOTS, names::OPS, names::ARCHIVE] {
+        for entry in backend.list(folder).unwrap_or_default() {
+            let path = if folder.is_empty() { entry.name.clone() } else { format!("{folder}/{}", entry.name) };
+            let older = entry.stat.modified_ns < published.modified_ns;
+            let remove = match names::kind(&entry.name) {
+                names::Kind::Temporary if entry.name.starts_with(names::LOCK) => {
+                    u128::from(clock::now_ms()) * 1_000_000 > entry.stat.modified_ns + LOCK_LEFTOVER_AGE.as_nanos()
+                }
+                names::Kind::Temporary => !folder.is_empty() || entry.name.starts_with(names::MANIFEST),
+                names::Kind::Snapshot => folder == names::SNAPSHOTS && older && !named.contains(&path),
+                names::Kind::Ops => folder == names::OPS && older && !named.contains(&path),
+                names::Kind::AgentOps => folder == names::OPS && older && entry.stat.len == 0 && !named.contains(&path),
+                names::Kind::Other => false,
+            };
+            if remove {
+                discard(backend, &path);
+            }
+        }
+    }
+}

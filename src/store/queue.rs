@@ -1,0 +1,153 @@
+//! What waits to be written, in the order of the calls, and what has ended.
+
+use super::Phase;
+use crate::error::{Error, Result};
+use crate::format::op::Text;
+use crate::state::{Op, Position};
+use std::sync::Arc;
+
+/// Names a call that has not ended; grows by one from call to call.
+pub type Ticket = u64;
+
+/// What a call ended with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Value {
+    /// Nothing to tell.
+    None,
+    /// `undo`: whether there was an operation.
+    Bool(bool),
+    /// `archive`: how many records.
+    Count(u64),
+}
+
+/// The end of a call that is told by itself.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// The call.
+    pub ticket: Ticket,
+    /// What it ended with.
+    pub result: Result<Value>,
+}
+
+/// Who waits for a write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ack {
+    /// Its caller.
+    Waiting,
+    /// Its caller, for the checkpoint that it set off.
+    Held,
+    /// Nobody: it was acknowledged when it was buffered.
+    Done,
+}
+
+/// Operations that are appended together: one, or a batch.
+#[derive(Debug)]
+pub(super) struct Write {
+    pub ticket: Ticket,
+    pub ops: Vec<Arc<Op>>,
+    pub ack: Ack,
+    /// Must be synced before it counts as written.
+    pub sync: bool,
+}
+
+/// A batch whose function is running.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    pub ops: Vec<Arc<Op>>,
+    /// Set where a roll-back took away what one of its operations needs.
+    pub failed: Option<Error>,
+}
+
+/// One thing to do.
+#[derive(Debug)]
+pub(super) enum Item {
+    Write(Write),
+    Undo {
+        ticket: Ticket,
+        /// The operation that was taken back in memory.
+        undone: Option<Arc<Op>>,
+        /// True where there was one that a checkpoint before this call covers.
+        blocked: bool,
+    },
+    Checkpoint {
+        /// The last operation that it covers.
+        through: u64,
+        /// Calls that end with it.
+        waiting: Vec<Ticket>,
+        /// True if a caller asked for it (its failure is theirs).
+        asked: bool,
+    },
+    Archive {
+        ticket: Ticket,
+        segment: String,
+        ids: Vec<Text>,
+        taken: Vec<(Position, Text, Text)>,
+    },
+    Flush {
+        ticket: Ticket,
+        sync: bool,
+    },
+    Close {
+        ticket: Ticket,
+    },
+}
+
+impl Item {
+    /// Calls that end with this item.
+    pub(super) fn tickets(&self) -> Vec<Ticket> {
+        match self {
+            Item::Write(Write { ack: Ack::Done, .. }) => Vec::new(),
+            Item::Write(Write { ticket, .. })
+            | Item::Undo { ticket, .. }
+            | Item::Archive { ticket, .. }
+            | Item::Flush { ticket, .. }
+            | Item::Close { ticket } => vec![*ticket],
+            Item::Checkpoint { waiting, .. } => waiting.clone(),
+        }
+    }
+
+    /// True for a write that nobody waits for and that must not be lost.
+    pub(super) fn is_acknowledged(&self) -> bool {
+        matches!(self, Item::Write(Write { ack: Ack::Done, .. }))
+    }
+}
+
+impl super::Inner {
+    pub(super) fn next_ticket(&mut self) -> Ticket {
+        self.last_ticket += 1;
+        self.last_ticket
+    }
+
+    /// Queues a call that somebody waits for.
+    pub(super) fn push(&mut self, item: Item) {
+        self.urgent = true;
+        self.queue.push_back(item);
+    }
+
+    /// True if a call has not ended, among those that are told by themselves or still queued.
+    pub(super) fn is_pending(&self, ticket: Ticket) -> bool {
+        let running = self.job.as_ref().is_some_and(|job| job.waiting.contains(&ticket));
+        running || self.queue.iter().any(|item| item.tickets().contains(&ticket))
+    }
+
+    /// Tells the end of a call.
+    pub(super) fn settle(&mut self, ticket: Ticket, result: Result<Value>) {
+        self.outcomes.push(Outcome { ticket, result });
+    }
+
+    /// Refuses calls that change something, in the state that the store is in.
+    pub(super) fn check_writable(&self, read_only: bool) -> Result<()> {
+        match (self.phase, &self.failed) {
+            (Phase::Closing | Phase::Closed, _) => Err(Error::NotOpen),
+            (Phase::Open, _) if read_only => Err(Error::ReadOnly),
+            (Phase::Open, Some(cause)) => Err(Error::Failed {
+                message: format!(
+                    "The store takes no more writes since an earlier failure ({cause}). Close it and open it again."
+                ),
+                cause: Some(Box::new(cause.clone())),
+            }),
+            (Phase::Open, None) => Ok(()),
+        }
+    }
+}
+

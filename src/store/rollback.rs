@@ -1,0 +1,158 @@
+//! Taking calls back from memory that could not be written.
+//!
+//! Everything that was called after them is reversed first, in the opposite order, and applied again afterwards, so
+//! that values, order and `prev` are what they would be had the failed calls never been made.
+
+use super::Inner;
+use super::queue::{Item, Ticket, Value, Write};
+use crate::error::{Error, Result};
+use crate::format::json;
+use crate::format::op::Text;
+use crate::state::{Op, State};
+use std::sync::Arc;
+
+impl Inner {
+    /// Takes the queued calls that `doomed` names (by place and item) back and tells them `error`.
+    pub(super) fn take_back(&mut self, error: &Error, doomed: impl Fn(usize, &Item) -> bool) {
+        let Some(first) = (0..self.queue.len()).find(|place| self.queue.get(*place).is_some_and(|item| doomed(*place, item)))
+        else {
+            return;
+        };
+        self.reverse_from(first);
+        let later: Vec<Item> = self.queue.drain(first..).collect();
+        let mut gone: Vec<Ticket> = Vec::new();
+        let mut kept = Vec::with_capacity(later.len());
+        for (place, item) in (first..).zip(later) {
+            if doomed(place, &item) {
+                let tickets = item.tickets();
+                self.give_up(item, error, &gone);
+                gone.extend(tickets);
+            } else {
+                kept.push(item);
+            }
+        }
+        self.apply_again(kept, &gone);
+    }
+
+    /// Applies the whole queue again, after what stands before it has changed.
+    pub(super) fn apply_queue_again(&mut self) {
+        self.reverse_from(0);
+        let items = self.queue.drain(..).collect();
+        self.apply_again(items, &[]);
+    }
+
+    /// Tells a call that it failed; its effect has been reversed. `told` have been told already.
+    fn give_up(&mut self, item: Item, error: &Error, told: &[Ticket]) {
+        // A write that waits for an automatic checkpoint only is safe in the log: that it is not made is no failure.
+        let harmless = matches!(item, Item::Checkpoint { asked: false, .. });
+        for ticket in item.tickets().into_iter().filter(|ticket| !told.contains(ticket)) {
+            self.settle(ticket, if harmless { Ok(Value::None) } else { Err(error.clone()) });
+        }
+        match item {
+            Item::Write(write) => self.changed.extend(write.ops.iter().map(|op| op.id.clone())),
+            Item::Undo { undone, .. } => self.changed.extend(undone.map(|op| op.id.clone())),
+            Item::Archive { taken, .. } => self.changed.extend(taken.into_iter().map(|(_, id, _)| id)),
+            Item::Close { .. } => self.phase = super::Phase::Open,
+            Item::Checkpoint { .. } | Item::Flush { .. } => {}
+        }
+    }
+
+    fn reverse_from(&mut self, first: usize) {
+        for op in self.batch.iter().flat_map(|batch| batch.ops.iter().rev()) {
+            self.state.history.pop_back();
+            self.state.reverse(op);
+        }
+        for item in self.queue.iter().skip(first).rev() {
+            match item {
+                Item::Write(write) => {
+                    for op in write.ops.iter().rev() {
+                        self.state.history.pop_back();
+                        self.state.reverse(op);
+                    }
+                }
+                Item::Undo { undone: Some(op), .. } => {
+                    self.state.redo(op);
+                    self.state.history.push_back(op.clone());
+                }
+                Item::Archive { taken, .. } => self.state.put_back(taken),
+                Item::Undo { undone: None, .. } | Item::Checkpoint { .. } | Item::Flush { .. } | Item::Close { .. } => {}
+            }
+        }
+    }
+
+    fn apply_again(&mut self, items: Vec<Item>, gone: &[Ticket]) {
+        self.barrier = self.job.as_ref().map_or(0, |job| job.through);
+        for item in &self.queue {
+            if let Item::Checkpoint { through, .. } = item {
+                self.barrier = *through;
+            }
+        }
+        for item in items {
+            let again = match item {
+                Item::Write(write) => self.write_again(write),
+                Item::Undo { ticket, undone, .. } => {
+                    self.changed.extend(undone.map(|op| op.id.clone()));
+                    Some(self.undo_in_memory(ticket))
+                }
+                Item::Checkpoint { mut waiting, asked, .. } => {
+                    waiting.retain(|ticket| !gone.contains(ticket));
+                    self.barrier = self.state.last_seq();
+                    Some(Item::Checkpoint { through: self.barrier, waiting, asked })
+                }
+                Item::Archive { ticket, segment, ids, .. } => {
+                    let taken = self.state.take(&ids);
+                    self.barrier = self.state.last_seq();
+                    Some(Item::Archive { ticket, segment, ids, taken })
+                }
+                other @ (Item::Flush { .. } | Item::Close { .. }) => Some(other),
+            };
+            self.queue.extend(again);
+        }
+        if let Some(batch) = self.batch.take() {
+            let (ops, failed) = match again_all(&mut self.state, &batch.ops) {
+                Ok(ops) => (ops, batch.failed),
+                Err(error) => {
+                    self.changed.extend(batch.ops.iter().map(|op| op.id.clone()));
+                    (Vec::new(), Some(error))
+                }
+            };
+            self.batch = Some(super::Batch { ops, failed });
+        }
+        let barrier = self.barrier;
+        self.since_checkpoint = self.state.history.iter().rev().take_while(|op| op.seq > barrier).count() as u64;
+    }
+
+    /// Applies a write again; if one of its operations has become impossible, its caller is told.
+    fn write_again(&mut self, write: Write) -> Option<Item> {
+        match again_all(&mut self.state, &write.ops) {
+            Ok(ops) => Some(Item::Write(Write { ops, ..write })),
+            Err(error) => {
+                self.give_up(Item::Write(write), &error, &[]);
+                None
+            }
+        }
+    }
+}
+
+fn again_all(state: &mut State, ops: &[Arc<Op>]) -> Result<Vec<Arc<Op>>> {
+    let mut done = Vec::with_capacity(ops.len());
+    for op in ops {
+        match again(state, &op.id, op.data.as_ref(), op.ts) {
+            Some(op) => done.push(op),
+            None => {
+                for _ in done {
+                    state.pop();
+                }
+                return Err(Error::RecordNotFound { id: json::unquote(&op.id) });
+            }
+        }
+    }
+    Ok(done)
+}
+
+fn again(state: &mut State, id: &Text, data: Option<&Text>, ts: u64) -> Option<Arc<Op>> {
+    match data {
+        Some(data) => Some(state.set(id, data.clone(), ts)),
+        None => state.delete(id, ts),
+    }
+}

@@ -1,0 +1,196 @@
+//! `set`, `delete`, `batch`: applied in memory at the call, queued for the writer.
+
+use super::options::LEAST_THRESHOLD;
+use super::queue::{Ack, Batch, Item, Ticket, Write};
+use super::{Durability, Inner, Options, Store, WriteMode};
+use crate::clock;
+use crate::error::{Error, Result};
+use crate::format::json;
+use crate::state::Op;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// How the end of a write is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Accepted {
+    /// It has ended: buffered, or part of a batch that is still open.
+    Done,
+    /// It has ended once [`Store::settled`] reaches this ticket.
+    Through(Ticket),
+    /// Its outcome is told by itself.
+    Told(Ticket),
+}
+
+impl Store {
+    /// Creates or replaces a record. `id` is the canonical JSON text of a string, `data` the JSON text of a value.
+    ///
+    /// # Errors
+    /// `NotOpen`, `ReadOnly`, `Failed`, or an earlier failure of buffered writes that no call has been told yet;
+    /// nothing is changed then.
+    pub fn set(&self, id: &[u8], data: &[u8]) -> Result<Accepted> {
+        self.change(|inner, ts| Ok(inner.state.set(id, data.into(), ts)))
+    }
+
+    /// Removes a record.
+    ///
+    /// # Errors
+    /// As [`Store::set`], and `RecordNotFound`.
+    pub fn delete(&self, id: &[u8]) -> Result<Accepted> {
+        self.change(|inner, ts| {
+            inner.state.delete(id, ts).ok_or_else(|| Error::RecordNotFound { id: json::unquote(id) })
+        })
+    }
+
+    fn change(&self, apply: impl FnOnce(&mut Inner, u64) -> Result<Arc<Op>>) -> Result<Accepted> {
+        let options = &self.shared.options;
+        let mut inner = self.shared.inner();
+        inner.check_writable(options.read_only)?;
+        if inner.batch.is_none() {
+            self.check_background(&mut inner)?;
+        }
+        let op = apply(&mut inner, clock::now_ms())?;
+        match &mut inner.batch {
+            Some(batch) => {
+                batch.ops.push(op);
+                Ok(Accepted::Done)
+            }
+            None => Ok(inner.accept(vec![op], options)),
+        }
+    }
+
+    /// Hands on the failure of buffered writes, once, and lets them be tried again.
+    pub(super) fn check_background(&self, inner: &mut Inner) -> Result<()> {
+        match inner.background_error.take() {
+            None => Ok(()),
+            Some(error) => {
+                inner.retry_at = None;
+                inner.kicked = true;
+                self.shared.work.notify_one();
+                Err(error)
+            }
+        }
+    }
+
+    /// Begins a batch: what follows is appended together, all or nothing, by [`Store::end_batch`].
+    ///
+    /// # Errors
+    /// As [`Store::set`].
+    pub fn begin_batch(&self) -> Result<()> {
+        let mut inner = self.shared.inner();
+        inner.check_writable(self.shared.options.read_only)?;
+        self.check_background(&mut inner)?;
+        inner.batch = Some(Batch::default());
+        Ok(())
+    }
+
+    /// Ends a batch: queues its operations, or takes them back if `keep` is false.
+    ///
+    /// # Errors
+    /// What made one of its operations impossible meanwhile; the batch is taken back then.
+    pub fn end_batch(&self, keep: bool) -> Result<Accepted> {
+        let mut inner = self.shared.inner();
+        let Some(batch) = inner.batch.take() else { return Ok(Accepted::Done) };
+        let failed = batch.failed.or_else(|| inner.failed.clone());
+        if !keep || failed.is_some() {
+            for op in batch.ops.iter().rev() {
+                inner.state.pop();
+                inner.changed.push(op.id.clone());
+            }
+            return failed.filter(|_| keep).map_or(Ok(Accepted::Done), Err);
+        }
+        if batch.ops.is_empty() {
+            return Ok(Accepted::Done);
+        }
+        Ok(inner.accept(batch.ops, &self.shared.options))
+    }
+
+    /// [`Store::kick`] for a caller that looks at the results right afterwards and need not be woken for them.
+    pub fn kick_and_look(&self) {
+        self.shared.woken.store(true, std::sync::atomic::Ordering::Release);
+        self.kick();
+    }
+
+    /// Lets the writer take what was queued. Calls queue only, so that those of one turn of the event loop share one
+    /// write and one sync; their caller kicks once at the end of the turn.
+    ///
+    /// Under `durability: "os"` an idle writer is bypassed: one write from this thread is cheaper than any hand-off.
+    pub fn kick(&self) {
+        let options = &self.shared.options;
+        let inline = options.durability == Durability::Os && options.write_mode == WriteMode::Immediate;
+        if inline && let Ok(mut disk) = self.shared.disk.try_lock() {
+            self.shared.commit_small(&mut disk);
+        }
+        let mut inner = self.shared.inner();
+        if inner.queue.is_empty() {
+            return;
+        }
+        // What nobody waits for is taken a little later, much of it at a time: waking a thread costs more than a write.
+        if std::mem::take(&mut inner.urgent) || options.write_mode == WriteMode::Immediate {
+            inner.kicked = true;
+        } else if std::mem::replace(&mut inner.armed, true) {
+            return;
+        }
+        drop(inner);
+        self.shared.work.notify_one();
+    }
+}
+
+impl Inner {
+    /// Queues operations that have been applied, and the checkpoint that they may set off.
+    fn accept(&mut self, ops: Vec<Arc<Op>>, options: &Options) -> Accepted {
+        let ticket = self.next_ticket();
+        let count = ops.len() as u64;
+        let fills = options.write_mode != WriteMode::Immediate && {
+            self.buffered = self.buffered.saturating_add(count);
+            self.buffered >= options.group_commit_size
+        };
+        if fills {
+            self.buffered = 0;
+        }
+        let mut ack = match options.write_mode {
+            WriteMode::Immediate => Ack::Waiting,
+            WriteMode::Group if fills => Ack::Waiting,
+            // A batch is all or nothing: its caller learns which.
+            WriteMode::Group | WriteMode::Async if count > 1 => Ack::Waiting,
+            WriteMode::Group | WriteMode::Async => Ack::Done,
+        };
+        self.since_checkpoint += count;
+        let checkpoint = self.is_checkpoint_due(options);
+        if checkpoint && options.write_mode != WriteMode::Async {
+            ack = Ack::Held;
+        }
+        self.urgent |= ack != Ack::Done || fills;
+        self.queue.push_back(Item::Write(Write { ticket, ops, ack, sync: fills }));
+        if checkpoint {
+            let waiting = if ack == Ack::Held { vec![ticket] } else { Vec::new() };
+            self.queue_checkpoint(waiting, false);
+        }
+        match ack {
+            Ack::Waiting => Accepted::Through(ticket),
+            Ack::Held => Accepted::Told(ticket),
+            Ack::Done => Accepted::Done,
+        }
+    }
+
+    fn is_checkpoint_due(&self, options: &Options) -> bool {
+        let threshold = match options.checkpoint_threshold {
+            Some(given) => given,
+            // One checkpoint at a time: the operations that come meanwhile count for the next.
+            None if self.is_checkpoint_pending() => return false,
+            None => self.records_at_checkpoint.max(LEAST_THRESHOLD),
+        };
+        self.since_checkpoint >= threshold && self.checkpoint_retry_at.is_none_or(|at| Instant::now() >= at)
+    }
+
+    fn is_checkpoint_pending(&self) -> bool {
+        self.job.is_some() || self.queue.iter().any(|item| matches!(item, Item::Checkpoint { .. }))
+    }
+
+    /// Queues a checkpoint of everything that was called so far.
+    pub(super) fn queue_checkpoint(&mut self, waiting: Vec<Ticket>, asked: bool) {
+        let through = self.state.last_seq();
+        self.barrier = through;
+        self.since_checkpoint = 0;
+        self.queue.push_back(Item::Checkpoint { through, waiting, asked });
+    }
+}

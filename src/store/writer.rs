@@ -1,0 +1,158 @@
+//! The writer thread: takes the queue in order and does what is due.
+
+use super::queue::{Item, Value};
+use super::{Disk, Durability, Phase, Shared, Store};
+use crate::error::Error;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How long buffered writes may wait before they are handed to the operating system.
+const BUFFER: Duration = Duration::from_millis(4);
+
+/// What the front of the queue asks for.
+enum Step {
+    Nothing,
+    Write,
+    Undo { ticket: u64, undone: Option<Arc<crate::state::Op>> },
+    Checkpoint,
+    Archive,
+    Flush { ticket: u64, sync: bool },
+    Close { ticket: u64 },
+}
+
+impl Store {
+    /// Starts the writer thread.
+    pub(super) fn spawn_writer(shared: &Arc<Shared>) -> std::io::Result<std::thread::JoinHandle<()>> {
+        let shared = shared.clone();
+        std::thread::Builder::new().name("opslog-writer".to_owned()).spawn(move || shared.run())
+    }
+}
+
+impl Shared {
+    fn run(self: &Arc<Self>) {
+        while self.wait_for_work() {
+            let mut disk = self.disk();
+            let worked = catch_unwind(AssertUnwindSafe(|| self.work(&mut disk)));
+            if worked.is_err() {
+                self.poison(Error::Failed { message: "The writer failed unexpectedly".to_owned(), cause: None });
+            }
+        }
+    }
+
+    /// Waits until something is due; false once the store is closed.
+    fn wait_for_work(&self) -> bool {
+        let mut inner = self.inner();
+        loop {
+            if inner.phase == Phase::Closed {
+                return false;
+            }
+            let now = Instant::now();
+            let retry = inner.retry_at;
+            let due = match (inner.queue.is_empty(), retry) {
+                (true, _) => None,
+                (false, Some(at)) => Some(at),
+                (false, None) if inner.kicked => Some(now),
+                (false, None) if inner.armed => Some(now + BUFFER),
+                (false, None) => None,
+            };
+            let parked = inner.job.is_some() && inner.front_waits_for_job();
+            let due = due.filter(|_| !parked);
+            let sync = inner.unsynced_since.and_then(|since| {
+                since.checked_add(Duration::from_millis(self.options.group_commit_ms))
+            });
+            if inner.job_result.is_some() || due.is_some_and(|at| at <= now) || sync.is_some_and(|at| at <= now) {
+                inner.kicked = false;
+                inner.armed = false;
+                return true;
+            }
+            let until = [due, sync].into_iter().flatten().min();
+            inner = match until {
+                // Long waits are cut: the clock may be adjusted, and a wait has a greatest length.
+                Some(at) => {
+                    let wait = (at - now).min(Duration::from_secs(3600));
+                    let (mut inner, timeout) =
+                        self.work.wait_timeout(inner, wait).unwrap_or_else(PoisonError::into_inner);
+                    if timeout.timed_out() && inner.armed {
+                        inner.kicked = true;
+                    }
+                    inner
+                }
+                None => self.work.wait(inner).unwrap_or_else(PoisonError::into_inner),
+            };
+        }
+    }
+
+    /// Does everything that can be done now.
+    pub(super) fn work(self: &Arc<Self>, disk: &mut Disk) {
+        loop {
+            let result = self.inner().job_result.take();
+            if let Some(result) = result {
+                self.finish_checkpoint(disk, result);
+                continue;
+            }
+            self.sync_if_due(disk);
+            match self.next_step() {
+                Step::Nothing => return,
+                Step::Write => {
+                    if !self.commit_front(disk) {
+                        return;
+                    }
+                }
+                Step::Undo { ticket, undone } => self.commit_undo(disk, ticket, undone.as_ref()),
+                Step::Checkpoint => self.start_checkpoint(disk),
+                Step::Archive => self.commit_archive(disk),
+                Step::Flush { ticket, sync } => self.commit_flush(disk, ticket, sync),
+                Step::Close { ticket } => self.commit_close(disk, ticket),
+            }
+        }
+    }
+
+    fn next_step(&self) -> Step {
+        let inner = self.inner();
+        if inner.retry_at.is_some_and(|at| at > Instant::now()) || inner.front_waits_for_job() {
+            return Step::Nothing;
+        }
+        match inner.queue.front() {
+            None => Step::Nothing,
+            Some(Item::Write(_)) => Step::Write,
+            Some(Item::Undo { ticket, undone, .. }) => Step::Undo { ticket: *ticket, undone: undone.clone() },
+            Some(Item::Checkpoint { .. }) => Step::Checkpoint,
+            Some(Item::Archive { .. }) => Step::Archive,
+            Some(Item::Flush { ticket, sync }) => Step::Flush { ticket: *ticket, sync: *sync },
+            Some(Item::Close { ticket }) => Step::Close { ticket: *ticket },
+        }
+    }
+
+    fn sync_if_due(&self, disk: &mut Disk) {
+        let since = self.inner().unsynced_since;
+        let wait = Duration::from_millis(self.options.group_commit_ms);
+        if since.and_then(|since| since.checked_add(wait)).is_some_and(|at| at <= Instant::now()) {
+            // A failure poisons the store, which tells everybody.
+            let _ = self.sync_log(disk);
+        }
+    }
+
+    fn commit_flush(&self, disk: &mut Disk, ticket: u64, sync: bool) {
+        if (sync || self.options.durability == Durability::Fsync) && self.sync_log(disk).is_err() {
+            return;
+        }
+        let mut inner = self.inner();
+        inner.queue.pop_front();
+        inner.settle(ticket, Ok(Value::None));
+        drop(inner);
+        self.wake();
+    }
+}
+
+impl super::Inner {
+    /// True if the front of the queue has to wait for the checkpoint that is being written.
+    fn front_waits_for_job(&self) -> bool {
+        self.job.is_some()
+            && match self.queue.front() {
+                Some(Item::Undo { blocked, .. }) => *blocked,
+                Some(Item::Checkpoint { .. } | Item::Archive { .. } | Item::Close { .. }) => true,
+                Some(Item::Write(_) | Item::Flush { .. }) | None => false,
+            }
+    }
+}
