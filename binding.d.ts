@@ -47,6 +47,8 @@ export interface Failure {
   syscall?: string
   /** The operating system's error number, positive. */
   errno?: number
+  /** JSON text of the id of the record that was not found. */
+  id?: string
   line?: number
   byte?: number
 }
@@ -101,6 +103,7 @@ export interface LogReport {
   path: string
   skipped: number
   cut: number
+  cutLines: number
   saved?: string
 }
 
@@ -123,7 +126,13 @@ export interface News {
   /** Ids whose records changed other than by `set` and `delete`, as JSON text of an array. */
   changed?: string
   /** Messages for stderr. */
-  notices: Array<string>
+  notices: Array<NoticeText>
+}
+
+/** Something that no call is told. */
+export interface NoticeText {
+  message: string
+  failure: Failure
 }
 
 /** Options of `load`. Infinity is a count like others. */

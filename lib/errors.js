@@ -50,6 +50,7 @@ export function toError(failure) {
     const error = new Error(`${name}: ${words}, ${syscall} '${path}'`);
     return Object.assign(error, { errno: -errno, code: name, syscall, path });
   }
+  if (failure.id !== undefined) return withCode(new Error(`Record '${JSON.parse(failure.id)}' not found`), code);
   const error = failure.argument ? argumentError(failure.message) : withCode(new Error(failure.message), code);
   return Object.assign(error, path === undefined ? {} : { path }, line === undefined ? {} : { line, byte });
 }

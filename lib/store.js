@@ -298,7 +298,7 @@ export class Store {
     } else {
       const news = native.news(this.#handle);
       if (news.changed !== undefined) this.#view.reordered(JSON.parse(news.changed));
-      for (const notice of news.notices) console.error(notice);
+      for (const { message, failure } of news.notices) console.error(`opslog: ${message}: ${toError(failure).message}`);
       this.#calls.tell(news);
     }
     if (this.#busy && this.#calls.isEmpty && !(this.#buffered && native.isWriting(this.#handle))) {
@@ -527,8 +527,10 @@ function currentQuarter() {
  * Tells on stderr what recovery found, in upstream's words where upstream has any.
  * @param {import("../binding.js").LogReport} log
  */
-function report({ path, skipped, cut, saved }) {
-  if (skipped > 0) console.error(`opslog: skipped ${skipped} malformed line(s) in ${path}`);
+function report({ path, skipped, cut, cutLines, saved }) {
+  // A reader leaves a bad tail where it is; the last line without its newline may be one that is being written.
+  const ignored = saved === undefined ? skipped + cutLines : skipped;
+  if (ignored > 0) console.error(`opslog: skipped ${ignored} malformed line(s) in ${path}`);
   if (saved !== undefined) {
     console.error(`opslog: cut ${cut} byte(s) of a damaged or incomplete write off the end of ${path}, kept in ${saved}`);
   }

@@ -14,13 +14,21 @@ export function idText(id) {
   return JSON.stringify(id);
 }
 
+/** How V8 begins its messages for what has no JSON text. */
+const NO_JSON = /^(Do not know how to serialize|Converting circular structure)/;
+
 /**
- * The JSON text of a value, as it is now. What `JSON.stringify` throws (cycles, BigInt, a `toJSON` of the caller's)
- * goes to the caller.
+ * The JSON text of a value, as it is now. What a getter or `toJSON` of the caller's throws goes to the caller.
  * @param {unknown} value
  */
 export function valueText(value) {
-  const text = /** @type {string | undefined} */ (JSON.stringify(value));
+  let text;
+  try {
+    text = /** @type {string | undefined} */ (JSON.stringify(value));
+  } catch (error) {
+    if (!(error instanceof TypeError) || !NO_JSON.test(error.message)) throw error;
+    throw argumentError(`Argument 'value' must be a JSON value: ${error.message}`);
+  }
   if (text === undefined || text === "null") {
     throw argumentError(`Argument 'value' must be a JSON value other than null, got ${show(value)}`);
   }

@@ -2,6 +2,8 @@
 //!
 //! A kind says what the caller can do. Messages that upstream's callers match on keep upstream's words.
 
+use crate::format::json;
+use crate::format::op::Text;
 use std::io;
 use std::sync::Arc;
 
@@ -33,10 +35,10 @@ pub enum Error {
         path: String,
     },
     /// `delete` of an id that is not there.
-    #[error("Record '{id}' not found")]
+    #[error("Record '{}' not found", json::unquote(id))]
     RecordNotFound {
-        /// The id as the caller wrote it.
-        id: String,
+        /// JSON text of the id.
+        id: Text,
     },
     /// `loadArchive` of a segment that is not there.
     #[error("Archive segment '{name}' not found")]
@@ -45,7 +47,7 @@ pub enum Error {
         name: String,
     },
     /// The manifest names a snapshot that is missing.
-    #[error("Snapshot file not found: {name}. The data directory may be corrupted.")]
+    #[error("Snapshot file not found: {name}. The data directory may be corrupted. ({path})")]
     SnapshotMissing {
         /// The name in the manifest.
         name: String,
@@ -92,6 +94,16 @@ pub enum Error {
         /// The cause.
         source: Arc<io::Error>,
     },
+    /// The log is not the file, or not of the length, that this store has been writing.
+    #[error(
+        "The operation log was {what} by another program: {path}. Nothing was written; close the store and open it again."
+    )]
+    LogChanged {
+        /// `replaced` or `changed`.
+        what: &'static str,
+        /// The log.
+        path: String,
+    },
     /// The store cannot go on; it must be closed and opened again.
     #[error("{message}")]
     Failed {
@@ -122,7 +134,7 @@ impl Error {
             Error::Invalid { .. } => "OPSLOG_INVALID",
             Error::SnapshotMissing { .. } | Error::Corrupt { .. } => "OPSLOG_CORRUPT",
             Error::NewerVersion { .. } => "OPSLOG_INVALID",
-            Error::Io { .. } | Error::Failed { .. } => "OPSLOG_FAILED",
+            Error::Io { .. } | Error::LogChanged { .. } | Error::Failed { .. } => "OPSLOG_FAILED",
         }
     }
 
@@ -134,6 +146,7 @@ impl Error {
             | Error::SnapshotMissing { path, .. }
             | Error::Corrupt { path, .. }
             | Error::NewerVersion { path, .. }
+            | Error::LogChanged { path, .. }
             | Error::Io { path, .. } => Some(path),
             Error::NotOpen
             | Error::ReadOnly

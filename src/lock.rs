@@ -282,7 +282,9 @@ fn process_start(pid: u32) -> Process {
 
 #[cfg(unix)]
 fn exists(pid: u32) -> Process {
-    let Some(pid) = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw) else { return Process::Gone };
+    let Some(pid) = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw) else {
+        return Process::Gone;
+    };
     match rustix::process::test_kill_process(pid) {
         Err(rustix::io::Errno::SRCH) => Process::Gone,
         Ok(()) | Err(_) => Process::Unknown,
@@ -297,7 +299,6 @@ fn process_start(_pid: u32) -> Process {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
 
     fn text(dir: &Path) -> String {
@@ -318,7 +319,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let _lock = DirLock::acquire(dir.path()).unwrap();
         let refused = DirLock::acquire(dir.path()).unwrap_err();
-        assert!(matches!(&refused, Error::Locked { holder, .. } if *holder == std::process::id().to_string()), "{refused}");
+        assert!(
+            matches!(&refused, Error::Locked { holder, .. } if *holder == std::process::id().to_string()),
+            "{refused}"
+        );
     }
 
     #[test]

@@ -87,12 +87,12 @@ describe("a holder in another process", () => {
     expect(await child.ended).toMatchObject({ code: 0 });
   });
 
-  it("holds it even when its lock file is gone or emptied by a stranger's hand, as far as the kernel can tell", async () => {
+  it("whose lock file somebody removed leaves the next holder's lock alone when it closes", async () => {
     const child = startChild(SCENARIOS, "hold", { dir });
     await child.next();
     expect(await rejectionOf(new Store().open(dir))).toMatchObject({ code: "OPSLOG_LOCKED" });
     rmSync(join(dir, ".lock"));
-    // nobody can know of the holder now; what must hold is that its close() leaves the new holder's lock alone
+    // nobody can know of the first holder now
     const store = await openStore(dir, { checkpointOnClose: false });
     child.send("close");
     await child.ended;

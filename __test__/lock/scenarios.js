@@ -1,4 +1,5 @@
 /** What the child processes of the lock tests do. */
+import { spawn } from "node:child_process";
 
 /** Opens a store, reports that or the error, waits for a line, and closes. */
 export async function hold({ Store, UpstreamStore, report, command, dir, upstream }) {
@@ -25,4 +26,11 @@ export async function race({ Store, report, command, dir, name }) {
   if (outcome !== "open") return;
   await store.set(name, { name });
   await store.close();
+}
+
+/** Starts a process that ends at once, and never asks how it ended: the event loop is blocked from then on. */
+export function keepZombie({ report, command }) {
+  const { pid } = spawn("true");
+  report({ pid });
+  command();
 }

@@ -3,11 +3,13 @@ import { spawn } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeEach, describe, expect, it, onTestFinished } from "vitest";
+import { startChild } from "../support/child.js";
 import { temporaryDirectory } from "../support/directory.js";
 import { rejectionOf } from "../support/errors.js";
 import { Store, UpstreamStore } from "../support/implementation.js";
 import { closedAtEnd, openStore, stateOf, withStore } from "../support/stores.js";
 
+const SCENARIOS = new URL("./scenarios.js", import.meta.url);
 const HOUR = 3_600_000;
 
 let dir;
@@ -63,14 +65,9 @@ describe("a lock file without a kernel lock does not block", () => {
   });
 
   it("when its process is a zombie", async () => {
-    // bash starts a child that ends, and becomes a sleep that never waits for it
-    const parent = spawn("bash", ["-c", "(exit 0) & echo $!; exec sleep 1000"]);
-    onTestFinished(() => {
-      parent.kill("SIGKILL");
-    });
-    const pid = await new Promise((resolve) => parent.stdout.once("data", (text) => resolve(String(text).trim())));
+    const { pid } = await startChild(SCENARIOS, "keepZombie").next();
     await expect.poll(() => readFileSync(`/proc/${pid}/stat`, "utf8"), { timeout: 20_000 }).toMatch(/\) Z /);
-    leave(pid);
+    leave(String(pid));
     await expectOpens();
   });
 

@@ -31,10 +31,11 @@ describe("a bad line in the middle of an upstream log", () => {
   const entries = ["a", "b", "c"].map((id) => [id, { n: 1 }]);
 
   it.each([[{}], [{ readOnly: true }], [{ recovery: "skip" }]])("is skipped and counted on stderr, as upstream: %j", async (options) => {
+    const log = logPathOf(dir);
     const { reports, stderr, code } = await runChild(SCENARIOS, "openAndReport", { dir, options });
     expect(code).toBe(0);
     expect(reports).toEqual([{ entries }]);
-    expect(stderr).toContain(`opslog: skipped 2 malformed line(s) in ${logPathOf(dir)}`);
+    expect(stderr).toContain(`opslog: skipped 2 malformed line(s) in ${log}`);
   });
 
   it("stays in the log until a checkpoint", async () => {

@@ -56,7 +56,9 @@ fn sync_folder(path: &Path) -> io::Result<()> {
     }
     match File::open(path)?.sync_all() {
         // Some network and FUSE file systems have no fsync for directories; there is nothing more to be had there.
-        Err(error) if error.kind() == io::ErrorKind::InvalidInput || error.kind() == io::ErrorKind::Unsupported => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput || error.kind() == io::ErrorKind::Unsupported => {
+            Ok(())
+        }
         other => other,
     }
 }
@@ -142,6 +144,10 @@ impl StorageBackend for FsBackend {
 impl FsBackend {
     /// Makes the store's own directory, durably, where it does not exist.
     fn create_root(&self) -> Result<()> {
+        match std::fs::metadata(&self.root) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            other => return other.map(drop).map_err(self.error("stat", "")),
+        }
         let missing: Vec<_> = self.root.ancestors().take_while(|path| !path.exists()).collect();
         std::fs::create_dir_all(&self.root).map_err(self.error("mkdir", ""))?;
         for parent in missing.into_iter().filter_map(Path::parent) {
@@ -232,18 +238,14 @@ impl StorageFile for FsFile {
     fn check(&self, len: u64) -> Result<()> {
         let metadata = std::fs::metadata(&self.path).map_err(self.error("open"))?;
         let path = || self.path.display().to_string();
-        let changed = |what: &str| Error::Failed {
-            message: format!("{what}: {}. Nothing was written; close the store and open it again.", path()),
-            cause: None,
-        };
         if identity(&metadata) != self.identity {
-            return Err(changed("The operation log was replaced by another file"));
+            return Err(Error::LogChanged { what: "replaced", path: path() });
         }
         if is_write_protected(&metadata) {
             return Err(Error::io("open", path(), io::ErrorKind::PermissionDenied.into_os()));
         }
         if metadata.len() != len {
-            return Err(changed("The operation log was changed by another program"));
+            return Err(Error::LogChanged { what: "changed", path: path() });
         }
         Ok(())
     }

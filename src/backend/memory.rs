@@ -331,7 +331,7 @@ impl StorageFile for MemoryFile {
     fn check(&self, len: u64) -> Result<()> {
         let disk = self.disk.disk();
         if disk.find("open", &self.path)? != self.inode || disk.stat(self.inode).len != len {
-            return Err(Error::Failed { message: format!("The operation log was changed: {}", self.path), cause: None });
+            return Err(Error::LogChanged { what: "changed", path: self.path.clone() });
         }
         Ok(())
     }

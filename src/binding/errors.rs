@@ -17,6 +17,8 @@ pub struct Failure {
     pub syscall: Option<String>,
     /// The operating system's error number, positive.
     pub errno: Option<i32>,
+    /// JSON text of the id of the record that was not found.
+    pub id: Option<String>,
     pub line: Option<f64>,
     pub byte: Option<f64>,
 }
@@ -30,6 +32,7 @@ impl From<&Error> for Failure {
             path: error.path().map(str::to_owned),
             syscall: None,
             errno: None,
+            id: None,
             line: None,
             byte: None,
         };
@@ -44,12 +47,13 @@ impl From<&Error> for Failure {
                 failure.byte = byte.map(|byte| byte as f64);
             }
             Error::Invalid { .. } => failure.argument = true,
+            Error::RecordNotFound { id } => failure.id = Some(String::from_utf8_lossy(id).into_owned()),
             Error::Failed { .. }
+            | Error::LogChanged { .. }
             | Error::NotOpen
             | Error::ReadOnly
             | Error::NoStore { .. }
             | Error::Locked { .. }
-            | Error::RecordNotFound { .. }
             | Error::SegmentNotFound { .. }
             | Error::SnapshotMissing { .. }
             | Error::NewerVersion { .. } => {}

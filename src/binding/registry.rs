@@ -82,7 +82,8 @@ pub fn finish_all(env: u32) {
 
 /// Gives a store that is being opened a number.
 pub fn add(env: u32, opening: Opening) -> u32 {
-    let entry = Entry { env, loading: Some(Loading { opening, values: Vec::new(), segments: Vec::new() }), store: None };
+    let entry =
+        Entry { env, loading: Some(Loading { opening, values: Vec::new(), segments: Vec::new() }), store: None };
     let mut entries = ENTRIES.write().unwrap_or_else(PoisonError::into_inner);
     let place = entries.iter().position(Option::is_none).unwrap_or(entries.len());
     if place == entries.len() {

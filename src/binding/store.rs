@@ -53,6 +53,7 @@ pub struct LogReport {
     pub path: String,
     pub skipped: f64,
     pub cut: f64,
+    pub cut_lines: f64,
     pub saved: Option<String>,
 }
 
@@ -72,6 +73,13 @@ pub struct Ended {
     pub count: Option<f64>,
 }
 
+/// Something that no call is told.
+#[napi(object)]
+pub struct NoticeText {
+    pub message: String,
+    pub failure: Failure,
+}
+
 #[napi(object)]
 #[derive(Default)]
 pub struct News {
@@ -81,7 +89,7 @@ pub struct News {
     /// Ids whose records changed other than by `set` and `delete`, as JSON text of an array.
     pub changed: Option<String>,
     /// Messages for stderr.
-    pub notices: Vec<String>,
+    pub notices: Vec<NoticeText>,
 }
 
 #[napi(object)]
@@ -171,7 +179,8 @@ pub fn migrate_segment(handle: u32, path: String, version: f64, records: Utf8) {
             records: Vec::new(),
         };
         let members = json::members(&records).unwrap_or_default();
-        segment.merge(members.into_iter().map(|(id, value)| (json::canonical_string(id).as_ref().into(), value.into())));
+        segment
+            .merge(members.into_iter().map(|(id, value)| (json::canonical_string(id).as_ref().into(), value.into())));
         loading.segments.push((path, segment));
     });
 }
@@ -191,6 +200,7 @@ pub async fn start(handle: u32) -> StartResult {
                 path: log.path,
                 skipped: number(log.skipped),
                 cut: number(log.cut),
+                cut_lines: number(log.cut_lines),
                 saved: log.saved,
             });
             StartResult { logs: logs.collect(), failure: None }
@@ -257,7 +267,9 @@ pub fn settled(handle: u32) -> f64 {
 /// Everything that there is to tell.
 #[napi(catch_unwind)]
 pub fn news(handle: u32) -> News {
-    let Some(store) = get(handle) else { return News::default() };
+    let Some(store) = get(handle) else {
+        return News::default();
+    };
     let (through, outcomes) = store.settled();
     let ended = outcomes.into_iter().map(|outcome| {
         let mut ended = Ended { ticket: number(outcome.ticket), failure: None, flag: None, count: None };
@@ -270,7 +282,11 @@ pub fn news(handle: u32) -> News {
         ended
     });
     let ended = ended.collect();
-    News { through: number(through), ended, changed: changed_ids(&store), notices: store.take_notices() }
+    let notices = store.take_notices().into_iter();
+    let notices =
+        notices.map(|notice| NoticeText { message: notice.message.to_owned(), failure: (&notice.error).into() });
+    let notices = notices.collect();
+    News { through: number(through), ended, changed: changed_ids(&store), notices }
 }
 
 /// Ids whose records changed other than by `set` and `delete`, as JSON text of an array.
@@ -351,8 +367,7 @@ pub fn page(handle: u32, start: f64) -> Option<RecordPage> {
 /// Operations since the last checkpoint from the `start`th on, of one record if `id` is given: JSON text of an array.
 #[napi(catch_unwind, ts_args_type = "handle: number, id: string | null, start: number")]
 pub fn operations(handle: u32, id: Option<String>, start: f64) -> Option<RecordPage> {
-    let (json, next) =
-        with(handle, |store| store.operations(id.as_deref().map(str::as_bytes), start as u64, PAGE))?;
+    let (json, next) = with(handle, |store| store.operations(id.as_deref().map(str::as_bytes), start as u64, PAGE))?;
     Some(RecordPage { json: string(json), next: next.map(number) })
 }
 

@@ -52,16 +52,14 @@ impl ValidateNapiValue for Utf8 {}
 impl FromNapiValue for Utf8 {
     #[allow(unsafe_code, reason = "reads a string by Node-API")]
     unsafe fn from_napi_value(env: sys::napi_env, value: sys::napi_value) -> Result<Self> {
-        let mut buffer = BUFFERS.with(|buffers| buffers.borrow_mut().pop()).unwrap_or_else(|| Vec::with_capacity(FIRST));
+        let mut buffer =
+            BUFFERS.with(|buffers| buffers.borrow_mut().pop()).unwrap_or_else(|| Vec::with_capacity(FIRST));
         let mut written = 0;
         // One call does where the string fits with room to spare (a character that does not fit is left out).
+        let (target, capacity) = (buffer.as_mut_ptr().cast(), buffer.capacity());
         // SAFETY: `buffer` has `capacity` bytes; Node-API writes at most that many and says how many.
-        check_status!(
-            unsafe {
-                sys::napi_get_value_string_utf8(env, value, buffer.as_mut_ptr().cast(), buffer.capacity(), &mut written)
-            },
-            "a string is expected"
-        )?;
+        let status = unsafe { sys::napi_get_value_string_utf8(env, value, target, capacity, &mut written) };
+        check_status!(status, "a string is expected")?;
         if written + 4 >= buffer.capacity() {
             let mut len = 0;
             // SAFETY: without a buffer the call only measures.

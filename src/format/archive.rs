@@ -36,7 +36,9 @@ impl Segment {
             return Err(invalid("version must be a positive finite integer"));
         };
         let text = |name: &[u8]| member(name).filter(|text| text.first() == Some(&b'"') && text.len() > 2);
-        let Some(period) = text(b"\"period\"") else { return Err(invalid("period must be a non-empty string")) };
+        let Some(period) = text(b"\"period\"") else {
+            return Err(invalid("period must be a non-empty string"));
+        };
         if text(b"\"timestamp\"").is_none() {
             return Err(invalid("timestamp must be a non-empty string"));
         }
@@ -92,7 +94,6 @@ impl Segment {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
 
     fn text(text: &str) -> Text {
@@ -106,7 +107,10 @@ mod tests {
         segment.merge([(text("\"__proto__\""), text("2")), (text("\"c\""), text("3"))]);
         let read = Segment::parse(&segment.to_bytes("t"), "a").unwrap();
         assert_eq!(read, segment);
-        assert_eq!(read.records.iter().map(|(_, value)| &**value).collect::<Vec<_>>(), [&b"2"[..], b"{\"x\":1e21}", b"3"]);
+        assert_eq!(
+            read.records.iter().map(|(_, value)| &**value).collect::<Vec<_>>(),
+            [&b"2"[..], b"{\"x\":1e21}", b"3"]
+        );
     }
 
     #[test]

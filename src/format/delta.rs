@@ -98,7 +98,6 @@ pub fn create_if_smaller(old: &[u8], new: &[u8]) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
 
     fn patch(old: &str, new: &str) -> Option<String> {
@@ -107,7 +106,10 @@ mod tests {
 
     #[test]
     fn changed_and_removed_members_are_set_and_added_ones_unset() {
-        assert_eq!(patch(r#"{"a":1,"b":2,"c":3}"#, r#"{"a":1,"b":9,"d":4}"#).unwrap(), r#"{"$set":{"b":2,"c":3},"$unset":["d"]}"#);
+        assert_eq!(
+            patch(r#"{"a":1,"b":2,"c":3}"#, r#"{"a":1,"b":9,"d":4}"#).unwrap(),
+            r#"{"$set":{"b":2,"c":3},"$unset":["d"]}"#
+        );
         assert_eq!(patch(r#"{"a":1}"#, r#"{"a":1,"b":2}"#).unwrap(), r#"{"$unset":["b"]}"#);
         assert_eq!(patch(r#"{"a":1}"#, r#"{"a":1}"#), None);
     }
@@ -134,12 +136,18 @@ mod tests {
             format!("{{{}}}", members.join(","))
         };
         assert_eq!(patch(&object(&mut (0..500)), &object(&mut (0..500).rev())), None);
-        assert_eq!(patch(&object(&mut (0..500)), &object(&mut (1..501).rev())).unwrap(), r#"{"$set":{"k0":0},"$unset":["k500"]}"#);
+        assert_eq!(
+            patch(&object(&mut (0..500)), &object(&mut (1..501).rev())).unwrap(),
+            r#"{"$set":{"k0":0},"$unset":["k500"]}"#
+        );
     }
 
     #[test]
     fn size_is_counted_in_utf16_units() {
-        assert!(create_if_smaller(r#"{"a":"ééééééééé","b":1}"#.as_bytes(), r#"{"a":"ééééééééé","b":2}"#.as_bytes()).is_some());
+        assert!(
+            create_if_smaller(r#"{"a":"ééééééééé","b":1}"#.as_bytes(), r#"{"a":"ééééééééé","b":2}"#.as_bytes())
+                .is_some()
+        );
         assert!(create_if_smaller(br#"{"b":1}"#, br#"{"b":2}"#).is_none());
     }
 }

@@ -338,22 +338,54 @@ pub fn unquote(raw: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
     use proptest::prelude::*;
 
     #[test]
     fn accepts_what_json_parse_accepts() {
         let good = [
-            "0", "-0", "1e21", "1E-7", "12.5e+3", "true", "null", "\"\\ud800\"", "[]", "{}", " [1 , {\"a\" : [ ] } ]\n",
-            "\"\u{2028}\u{7f}\"", "{\"a\":1,\"a\":2}",
+            "0",
+            "-0",
+            "1e21",
+            "1E-7",
+            "12.5e+3",
+            "true",
+            "null",
+            "\"\\ud800\"",
+            "[]",
+            "{}",
+            " [1 , {\"a\" : [ ] } ]\n",
+            "\"\u{2028}\u{7f}\"",
+            "{\"a\":1,\"a\":2}",
         ];
         for text in good {
             assert!(is_valid(text.as_bytes()), "{text}");
         }
         let bad = [
-            "", "01", "+1", ".5", "1.", "1e", "tru", "[1,]", "{\"a\":1,}", "{a:1}", "'a'", "\"\n\"", "\"\\x\"", "\"\\u12g4\"",
-            "1 2", "[1}", "{\"a\":1]", "{\"a\"}", "\u{feff}1", "NaN", "\"", "[", "{\"a\":", "\u{a0}1",
+            "",
+            "01",
+            "+1",
+            ".5",
+            "1.",
+            "1e",
+            "tru",
+            "[1,]",
+            "{\"a\":1,}",
+            "{a:1}",
+            "'a'",
+            "\"\n\"",
+            "\"\\x\"",
+            "\"\\u12g4\"",
+            "1 2",
+            "[1}",
+            "{\"a\":1]",
+            "{\"a\"}",
+            "\u{feff}1",
+            "NaN",
+            "\"",
+            "[",
+            "{\"a\":",
+            "\u{a0}1",
         ];
         for text in bad {
             assert!(!is_valid(text.as_bytes()), "{text}");
@@ -377,7 +409,10 @@ mod tests {
     fn splits_members_and_elements_as_they_stand() {
         let text = br#" {"a" : 1, "__proto__":{"x":[1,2]},"":"\ud800"} "#;
         let found = members(text).unwrap();
-        assert_eq!(found, [(&b"\"a\""[..], &b"1"[..]), (b"\"__proto__\"", b"{\"x\":[1,2]}"), (b"\"\"", b"\"\\ud800\"")]);
+        assert_eq!(
+            found,
+            [(&b"\"a\""[..], &b"1"[..]), (b"\"__proto__\"", b"{\"x\":[1,2]}"), (b"\"\"", b"\"\\ud800\"")]
+        );
         assert_eq!(elements(b"[1, [2],\"3\"]").unwrap(), [&b"1"[..], b"[2]", b"\"3\""]);
         assert!(members(b"{} x").is_none());
         assert!(elements(b"[1").is_none());
@@ -385,7 +420,10 @@ mod tests {
 
     #[test]
     fn ids_have_one_spelling() {
-        assert_eq!(&*canonical_string(br#""a\u0062\/\u00e9\uD83D\uDE00\u0001\ud800""#), "\"ab/é😀\\u0001\\ud800\"".as_bytes());
+        assert_eq!(
+            &*canonical_string(br#""a\u0062\/\u00e9\uD83D\uDE00\u0001\ud800""#),
+            "\"ab/é😀\\u0001\\ud800\"".as_bytes()
+        );
         assert_eq!(quote("a\"b\\\n\u{1}é"), "\"a\\\"b\\\\\\n\\u0001é\"".as_bytes());
         assert_eq!(unquote(br#""a\"b""#), "a\"b");
     }

@@ -73,7 +73,8 @@ impl Manifest {
     /// `Corrupt` with upstream's words for the field that is wrong.
     pub fn parse(bytes: &[u8], path: &str) -> Result<Self> {
         let invalid = |what: &str| Error::corrupt(path, format!("Invalid manifest: {what}"));
-        let document: Value = serde_json::from_slice(bytes).map_err(|error| invalid(&format!("not valid JSON: {error}")))?;
+        let document: Value =
+            serde_json::from_slice(bytes).map_err(|error| invalid(&format!("not valid JSON: {error}")))?;
         if let Some(what) = fault(&document) {
             return Err(invalid(what));
         }
@@ -97,7 +98,9 @@ impl Manifest {
 
 /// The first field that upstream's validator objects to, in its words.
 fn fault(document: &Value) -> Option<&'static str> {
-    let Some(object) = document.as_object() else { return Some("not an object") };
+    let Some(object) = document.as_object() else {
+        return Some("not an object");
+    };
     let text = |value: Option<&Value>| value.and_then(Value::as_str).is_some_and(|text| !text.is_empty());
     let count = |value: Option<&Value>| value.and_then(as_count).is_some();
     if object.get("version").and_then(as_count).is_none_or(|version| version < 1) {
@@ -116,7 +119,9 @@ fn fault(document: &Value) -> Option<&'static str> {
         }
         Some(_) => {}
     }
-    let Some(stats) = object.get("stats").and_then(Value::as_object) else { return Some("missing stats") };
+    let Some(stats) = object.get("stats").and_then(Value::as_object) else {
+        return Some("missing stats");
+    };
     if !count(stats.get("activeRecords")) {
         return Some("stats.activeRecords must be a non-negative integer");
     }
@@ -172,7 +177,6 @@ fn normalised(mut document: Value) -> Value {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
 
     const SOUND: &str = r#"{

@@ -73,7 +73,9 @@ pub fn kind(name: &str) -> Kind {
         let number = rest.strip_suffix(".jsonl").or_else(|| rest.strip_suffix(".json"));
         return if number.is_some_and(digits) { Kind::Snapshot } else { Kind::Other };
     }
-    let Some(stem) = name.strip_suffix(".jsonl") else { return Kind::Other };
+    let Some(stem) = name.strip_suffix(".jsonl") else {
+        return Kind::Other;
+    };
     if let Some(number) = stem.strip_prefix("ops-") {
         return if digits(number) { Kind::Ops } else { Kind::Other };
     }
@@ -85,7 +87,9 @@ pub fn kind(name: &str) -> Kind {
 
 /// Checks that a path read from a manifest stays inside its folder: `folder/plain-name`.
 pub fn is_inside(path: &str, folder: &str) -> bool {
-    let Some(name) = path.strip_prefix(folder).and_then(|rest| rest.strip_prefix('/')) else { return false };
+    let Some(name) = path.strip_prefix(folder).and_then(|rest| rest.strip_prefix('/')) else {
+        return false;
+    };
     is_plain(name)
 }
 
@@ -116,7 +120,17 @@ mod tests {
     #[test]
     fn paths_of_a_manifest_cannot_leave_the_store() {
         assert!(is_inside("ops/ops-1.jsonl", OPS));
-        for bad in ["ops/../manifest.json", "../x", "/etc/passwd", "ops/", "ops/a/b", "snapshots/x", "ops/..", "ops/a\\b", "ops/a\0"] {
+        for bad in [
+            "ops/../manifest.json",
+            "../x",
+            "/etc/passwd",
+            "ops/",
+            "ops/a/b",
+            "snapshots/x",
+            "ops/..",
+            "ops/a\\b",
+            "ops/a\0",
+        ] {
             assert!(!is_inside(bad, OPS), "{bad}");
         }
     }

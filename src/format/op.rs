@@ -143,19 +143,27 @@ pub fn parse(line: &[u8]) -> Result<Line<'_>, String> {
         }
     }
     let is_string = |value: &[u8]| value.len() > 2 && value.first() == Some(&b'"');
-    let Some(ts) = ts.filter(|ts| is_string(ts)) else { return invalid("ts must be a non-empty string") };
+    let Some(ts) = ts.filter(|ts| is_string(ts)) else {
+        return invalid("ts must be a non-empty string");
+    };
     let kind = match op {
         Some(b"\"set\"") => OpKind::Set,
         Some(b"\"delete\"") => OpKind::Delete,
         _ => return invalid("op must be \"set\" or \"delete\""),
     };
-    let Some(id) = id.filter(|id| is_string(id)) else { return invalid("id must be a non-empty string") };
-    let Some(prev) = prev else { return invalid("missing prev") };
+    let Some(id) = id.filter(|id| is_string(id)) else {
+        return invalid("id must be a non-empty string");
+    };
+    let Some(prev) = prev else {
+        return invalid("missing prev");
+    };
     if prev != b"null" && prev.first() != Some(&b'{') {
         return invalid("prev must be an object or null");
     }
     match kind {
-        OpKind::Set if data.is_none_or(|data| data == b"null") => return invalid("set op must have non-null data"),
+        OpKind::Set if data.is_none_or(|data| data == b"null") => {
+            return invalid("set op must have non-null data");
+        }
         OpKind::Delete if prev == b"null" => return invalid("delete op must have non-null prev"),
         OpKind::Delete if data.is_some() => return invalid("delete op must not have data field"),
         OpKind::Set | OpKind::Delete => {}
@@ -295,7 +303,6 @@ impl Parts<'_> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
 
     fn text(text: &str) -> Text {
@@ -319,7 +326,12 @@ mod tests {
 
     #[test]
     fn members_stand_in_upstreams_order() {
-        let made = String::from_utf8(line(Some(r#"{"n":1,"text":"long enough"}"#), Some(r#"{"n":2,"text":"long enough"}"#), None)).unwrap();
+        let made = String::from_utf8(line(
+            Some(r#"{"n":1,"text":"long enough"}"#),
+            Some(r#"{"n":2,"text":"long enough"}"#),
+            None,
+        ))
+        .unwrap();
         assert!(
             made.starts_with(
                 r#"{"ts":"2026-11-22T14:33:54.125Z","op":"set","id":"a","prev":{"$set":{"n":1}},"data":{"n":2,"text":"long enough"},"encoding":"delta","crc":""#
@@ -348,14 +360,18 @@ mod tests {
 
     #[test]
     fn every_flipped_bit_is_noticed() {
-        for made in [line(Some("[1]"), Some(r#"{"crc":"12345678"}"#), Some(3)), line(None, Some("{\"a\":\"é\"}"), None)] {
+        for made in [line(Some("[1]"), Some(r#"{"crc":"12345678"}"#), Some(3)), line(None, Some("{\"a\":\"é\"}"), None)]
+        {
             let made = made.strip_suffix(b"\n").unwrap();
             for at in 0..made.len() {
                 for bit in 0..8 {
                     let mut damaged = made.to_vec();
                     damaged[at] ^= 1 << bit;
                     // A newline in the middle makes two lines of it, each of which must be invalid.
-                    assert!(damaged.split(|byte| *byte == b'\n').all(|part| parse(part).is_err()), "byte {at} bit {bit}");
+                    assert!(
+                        damaged.split(|byte| *byte == b'\n').all(|part| parse(part).is_err()),
+                        "byte {at} bit {bit}"
+                    );
                 }
             }
         }

@@ -173,7 +173,9 @@ fn first_line(line: &[u8]) -> FirstLine {
     if std::str::from_utf8(line).is_err() {
         return FirstLine::Document;
     }
-    let Some(members) = json::members(line) else { return FirstLine::Document };
+    let Some(members) = json::members(line) else {
+        return FirstLine::Document;
+    };
     let damaged = |what: &str| FirstLine::Damaged(format!("Invalid snapshot: {what}"));
     let (mut version, mut timestamp, mut count, mut crc, mut foreign) = (None, None, None, None, false);
     for (key, value) in members {
@@ -194,7 +196,9 @@ fn first_line(line: &[u8]) -> FirstLine {
         return damaged("timestamp must be a non-empty string");
     }
     let crc = match crc {
-        None if foreign || count.is_some() => return damaged("members that need a checksum, and no checksum"),
+        None if foreign || count.is_some() => {
+            return damaged("members that need a checksum, and no checksum");
+        }
         None => None,
         Some(text) => match text.strip_prefix(b"\"").and_then(|text| text.strip_suffix(b"\"")).and_then(parse_hex) {
             Some(crc) => Some(crc),
@@ -207,7 +211,9 @@ fn first_line(line: &[u8]) -> FirstLine {
 /// The header line with the digits of its checksum as zeros, as they were when the checksum was computed.
 fn without_crc(line: &[u8]) -> Cow<'_, [u8]> {
     let digits_end = line.len().saturating_sub(b"\"}\n".len());
-    let Some(start) = digits_end.checked_sub(NO_CRC.len()) else { return line.into() };
+    let Some(start) = digits_end.checked_sub(NO_CRC.len()) else {
+        return line.into();
+    };
     if line.get(..start).is_none_or(|head| !head.ends_with(b"\"crc\":\"")) {
         return line.into();
     }
@@ -281,7 +287,6 @@ fn array_index(key: &[u8]) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
     use crate::backend::memory::MemoryBackend;
 

@@ -42,9 +42,8 @@ pub fn read_lines(
     let (mut line, mut offset, mut number) = (Vec::new(), 0, 0);
     loop {
         line.clear();
-        let read = input
-            .read_until(b'\n', &mut line)
-            .map_err(|source| Error::io("read", backend.full_path(path), source))?;
+        let read =
+            input.read_until(b'\n', &mut line).map_err(|source| Error::io("read", backend.full_path(path), source))?;
         if read == 0 {
             return Ok(offset);
         }

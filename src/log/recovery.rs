@@ -31,8 +31,6 @@ pub struct Loaded {
     pub offset: u64,
     /// How many more lines of its batch should follow.
     pub batch: Option<u64>,
-    /// True if its line carries a checksum.
-    pub checked: bool,
 }
 
 /// What was found in a log.
@@ -44,6 +42,8 @@ pub struct Report {
     pub skipped: u64,
     /// Bytes at the end of the file that do not count.
     pub cut: u64,
+    /// Whole lines among them that are invalid.
+    pub cut_lines: u64,
     /// Where those bytes were saved, once they were.
     pub saved: Option<String>,
 }
@@ -69,6 +69,7 @@ struct BadRun {
     offset: u64,
     number: u64,
     lines: u64,
+    ended: u64,
     reason: String,
     /// True if any of them shows a checksum member.
     ours: bool,
@@ -95,9 +96,16 @@ pub fn scan(backend: &dyn StorageBackend, path: &str, skip: bool) -> Result<Scan
         match op::parse(line.bytes) {
             Err(reason) => {
                 let ours = line.bytes.windows(7).any(|part| part == b"\"crc\":\"");
-                let run =
-                    bad.get_or_insert(BadRun { offset: line.offset, number: line.number, lines: 0, reason, ours: false });
+                let run = bad.get_or_insert(BadRun {
+                    offset: line.offset,
+                    number: line.number,
+                    lines: 0,
+                    ended: 0,
+                    reason,
+                    ours: false,
+                });
                 run.lines += 1;
+                run.ended += u64::from(line.ended);
                 run.ours |= ours;
             }
             Ok(parsed) => {
@@ -120,6 +128,7 @@ pub fn scan(backend: &dyn StorageBackend, path: &str, skip: bool) -> Result<Scan
         scan.drop_incomplete_batch();
     }
     scan.report.cut = len - scan.end;
+    scan.report.cut_lines = bad.map_or(0, |run| run.ended);
     Ok(scan)
 }
 
@@ -149,7 +158,6 @@ fn loaded(line: &RawLine<'_>, parsed: &op::Line<'_>) -> Loaded {
         logged: Logged { ts: Timestamp::Logged(parsed.ts.into()), prev, origin },
         offset: line.offset,
         batch: parsed.batch,
-        checked: parsed.checked,
     }
 }
 
@@ -197,22 +205,27 @@ impl Scan {
         file.sync()
     }
 
-    /// Keeps a copy of the whole log, for one in which lines were skipped that should have been valid.
+    /// Keeps a copy of the whole log, for one in which lines were skipped, unless there is one already.
     ///
     /// # Errors
     /// `Io`.
     pub fn save_copy(&self, backend: &dyn StorageBackend) -> Result<()> {
+        let len = backend.stat(&self.path)?.len;
+        let stem = names::damaged(&self.path, 0);
+        let stem = stem.trim_end_matches('0');
+        let folder = crate::backend::folder_of(&self.path);
+        let is_copy = |entry: &crate::backend::Entry| {
+            entry.stat.len == len && format!("{folder}/{}", entry.name).starts_with(stem)
+        };
+        if backend.list(folder)?.iter().any(is_copy) {
+            return Ok(());
+        }
         copy_range(backend, &self.path, 0, |number| names::damaged(&self.path, number)).map(drop)
     }
 }
 
 /// Copies a file from `start` on to the first free name that `name` gives for a time; returns it.
-fn copy_range(
-    backend: &dyn StorageBackend,
-    path: &str,
-    start: u64,
-    name: impl Fn(u64) -> String,
-) -> Result<String> {
+fn copy_range(backend: &dyn StorageBackend, path: &str, start: u64, name: impl Fn(u64) -> String) -> Result<String> {
     let source = backend.open(path)?;
     let (target, mut file) = create_numbered(backend, name)?;
     let mut buffer = vec![0; 256 * 1024];

@@ -145,7 +145,9 @@ impl Log {
         let write = AppendError::Write;
         self.mend().map_err(write)?;
         self.file.check(self.end).map_err(write)?;
-        let Some(last) = self.lines.back().copied() else { return Ok(()) };
+        let Some(last) = self.lines.back().copied() else {
+            return Ok(());
+        };
         let before = self.lines.len().checked_sub(2).and_then(|at| self.lines.get(at));
         let seal = before.is_some_and(|before| before.batch.is_some_and(|remaining| remaining > 0));
         let mut first = [0];
@@ -213,7 +215,6 @@ impl Log {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
     use crate::backend::memory::MemoryBackend;
 

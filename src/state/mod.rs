@@ -135,7 +135,15 @@ impl State {
             None => {
                 let removed = self.records.position(id).and_then(|at| Some((at, self.records.remove(at)?)));
                 let position = removed.as_ref().map_or(self.records.next_position(), |(at, _)| *at);
-                Op { seq: 0, ts, id: id.into(), position, before: removed.map(|(_, (_, value))| value), data: None, logged }
+                Op {
+                    seq: 0,
+                    ts,
+                    id: id.into(),
+                    position,
+                    before: removed.map(|(_, (_, value))| value),
+                    data: None,
+                    logged,
+                }
             }
         };
         self.push(op);

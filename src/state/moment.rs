@@ -66,7 +66,8 @@ impl Moment {
     pub fn take(&mut self, records: &Records, limit: usize, out: &mut Vec<(Text, Text)>) -> bool {
         let mut present = records.iter_from(self.next).take_while(|(position, ..)| *position < self.end).peekable();
         for _ in 0..limit {
-            let kept = self.kept.first_key_value().map(|(position, _)| *position).filter(|position| *position < self.end);
+            let kept =
+                self.kept.first_key_value().map(|(position, _)| *position).filter(|position| *position < self.end);
             let record = match (present.peek().map(|(position, ..)| *position), kept) {
                 (None, None) => {
                     self.next = self.end;
@@ -92,7 +93,6 @@ impl Moment {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
     use super::super::State;
     use super::*;
     use proptest::prelude::*;

@@ -101,9 +101,13 @@ impl Records {
         if self.blocks.len() <= block {
             self.blocks.resize_with(block + 1, || None);
         }
-        let Some(place) = self.blocks.get_mut(block) else { return };
+        let Some(place) = self.blocks.get_mut(block) else {
+            return;
+        };
         let target = place.get_or_insert_with(Block::new);
-        let Some(slot) = target.slots.get_mut(slot_of(position)) else { return };
+        let Some(slot) = target.slots.get_mut(slot_of(position)) else {
+            return;
+        };
         let was_free = slot.replace((id.clone(), value)).is_none();
         self.next = self.next.max(position + 1);
         if was_free {
@@ -149,7 +153,6 @@ impl Records {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
     use proptest::prelude::*;
 

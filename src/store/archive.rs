@@ -70,7 +70,9 @@ pub fn load_archive(backend: &dyn StorageBackend, segments: &[String], name: &st
             let mut matching = segments.iter().filter(|path| !name.is_empty() && path.contains(name));
             match (matching.next(), matching.next()) {
                 (Some(path), None) => path,
-                (None, _) => return Err(Error::SegmentNotFound { name: name.to_owned() }),
+                (None, _) => {
+                    return Err(Error::SegmentNotFound { name: name.to_owned() });
+                }
                 (Some(first), Some(second)) => {
                     return Err(Error::Invalid {
                         message: format!("Archive segment '{name}' is ambiguous: it could be {first} or {second}"),
@@ -80,7 +82,10 @@ pub fn load_archive(backend: &dyn StorageBackend, segments: &[String], name: &st
         }
     };
     if !names::is_inside(path, names::ARCHIVE) {
-        return Err(Error::corrupt(backend.full_path(names::MANIFEST), format!("Archive path leaves the store: {path}")));
+        return Err(Error::corrupt(
+            backend.full_path(names::MANIFEST),
+            format!("Archive path leaves the store: {path}"),
+        ));
     }
     Segment::parse(&read_all(backend, path)?, &backend.full_path(path))
 }
@@ -90,7 +95,9 @@ impl Shared {
     pub(super) fn commit_archive(&self, disk: &mut Disk) {
         let (ticket, segment, taken, count, through) = {
             let mut inner = self.inner();
-            let Some(Item::Archive { ticket, segment, taken, .. }) = inner.queue.front() else { return };
+            let Some(Item::Archive { ticket, segment, taken, .. }) = inner.queue.front() else {
+                return;
+            };
             let (ticket, segment) = (*ticket, segment.clone());
             let taken: Vec<(Text, Text)> = taken.iter().map(|(_, id, value)| (id.clone(), value.clone())).collect();
             let count = inner.begin_moment(1);

@@ -5,7 +5,7 @@
 //! that replaced. A crash between any two steps leaves the old generation or the new one, each complete.
 
 use super::queue::{Item, Ticket, Value};
-use super::{Disk, Inner, Shared, Store};
+use super::{Disk, Inner, Notice, Shared, Store};
 use crate::backend::{self, StorageBackend, discard};
 use crate::clock;
 use crate::error::{Error, Result};
@@ -66,7 +66,8 @@ impl Inner {
                 Item::Write(write) => write.ops.iter().rev().for_each(|op| moment.before_op(op)),
                 Item::Undo { undone: Some(op), .. } => moment.before_undo(op),
                 Item::Archive { taken, .. } => moment.before_take(taken),
-                Item::Undo { undone: None, .. } | Item::Checkpoint { .. } | Item::Flush { .. } | Item::Close { .. } => {}
+                Item::Undo { undone: None, .. } | Item::Checkpoint { .. } | Item::Flush { .. } | Item::Close { .. } => {
+                }
             }
         }
         let count = moment.count(&self.state.records);
@@ -80,7 +81,9 @@ impl Shared {
     pub(super) fn start_checkpoint(self: &Arc<Self>, disk: &mut Disk) {
         {
             let mut inner = self.inner();
-            let Some(Item::Checkpoint { waiting, asked, .. }) = inner.queue.pop_front() else { return };
+            let Some(Item::Checkpoint { waiting, asked, .. }) = inner.queue.pop_front() else {
+                return;
+            };
             let through = disk.log.as_ref().map_or(0, Log::last_seq);
             let count = inner.begin_moment(0);
             inner.job = Some(Job { through, count, waiting, asked });
@@ -148,7 +151,9 @@ impl Shared {
                     inner.settle(ticket, result);
                 }
                 if !job.asked {
-                    inner.notices.push(format!("opslog: checkpoint failed, will be tried again: {error}"));
+                    inner
+                        .notices
+                        .push(Notice { message: "checkpoint failed, will be tried again", error: error.clone() });
                     inner.checkpoint_retry_at = Some(Instant::now() + RETRY);
                 }
                 inner.checkpoint_error = Some(error);
@@ -173,7 +178,9 @@ impl Shared {
         prepare: impl FnOnce(&mut Manifest) -> Result<()>,
     ) -> Result<()> {
         let backend = &*self.backend;
-        let Some(log) = &disk.log else { return Err(Error::ReadOnly) };
+        let Some(log) = &disk.log else {
+            return Err(Error::ReadOnly);
+        };
         let next = copy_tail(log, backend, job.through).inspect_err(|_| discard(backend, snapshot))?;
         let (mut manifest, superseded) = succeed(&disk.manifest, snapshot, &next, job.count, self.options.version);
         // ORDER: snapshot and log are durable, names included, before the manifest names them.

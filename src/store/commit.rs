@@ -2,7 +2,7 @@
 //! what could not be written.
 
 use super::queue::{Ack, Item, Write};
-use super::{Disk, Durability, Inner, Shared, WriteMode};
+use super::{Disk, Durability, Inner, Notice, Shared, WriteMode};
 use crate::error::{Error, Result};
 use crate::log::{AppendError, LineMark};
 use crate::state::Op;
@@ -88,14 +88,19 @@ impl Shared {
     }
 
     fn commit(&self, disk: &mut Disk, group: &Group) -> bool {
-        let Some(log) = &mut disk.log else { return true };
+        let Some(log) = &mut disk.log else {
+            return true;
+        };
         let fsync = self.options.durability == Durability::Fsync;
         let sync = fsync && (self.options.write_mode == WriteMode::Immediate || group.sync);
         let (bytes, marks) = group.encode();
         let appended = log.append(&bytes, &marks, sync && !group.acknowledged);
         match appended {
             Ok(()) => {
-                if sync && group.acknowledged && let Err(error) = log.sync() {
+                if sync
+                    && group.acknowledged
+                    && let Err(error) = log.sync()
+                {
                     self.sync_failed(disk, group.items, error);
                     return true;
                 }
@@ -192,7 +197,7 @@ impl Shared {
         inner.queue.retain(|item| matches!(item, Item::Close { .. }));
         inner.unsynced_since = None;
         inner.retry_at = None;
-        inner.notices.push(format!("opslog: the store takes no more writes after a failure: {error}"));
+        inner.notices.push(Notice { message: "the store takes no more writes after a failure", error });
         drop(inner);
         self.wake();
     }
@@ -202,7 +207,9 @@ impl Shared {
     /// # Errors
     /// `Io`; the store is poisoned then.
     pub(super) fn sync_log(&self, disk: &mut Disk) -> Result<()> {
-        let Some(log) = &mut disk.log else { return Ok(()) };
+        let Some(log) = &mut disk.log else {
+            return Ok(());
+        };
         if let Err(error) = log.sync() {
             self.poison(error.clone());
             return Err(error);

@@ -26,8 +26,8 @@ pub use archive::load_archive;
 pub use open::{Migration, Opening, RecoveryReport};
 pub use options::{Durability, OnDamage, Options, WriteMode};
 pub use queue::{Outcome, Ticket, Value};
-pub use write::Accepted;
 pub use read::{Page, Stats};
+pub use write::Accepted;
 
 use crate::backend::{StorageBackend, StoreLock};
 use crate::error::{Error, Result};
@@ -42,6 +42,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
+
+/// Something that no call is told: for stderr.
+#[derive(Debug, Clone)]
+pub struct Notice {
+    /// What happened.
+    pub message: &'static str,
+    /// Why.
+    pub error: Error,
+}
 
 /// Whether a store takes calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,7 +109,7 @@ struct Inner {
     /// Somebody waits for what is queued since the last kick.
     urgent: bool,
     /// Messages for stderr.
-    notices: Vec<String>,
+    notices: Vec<Notice>,
     /// Writes up to this ticket have ended, unless an outcome says otherwise.
     through: Ticket,
     outcomes: Vec<Outcome>,
@@ -182,7 +191,7 @@ impl Store {
     }
 
     /// Messages for stderr since the last look.
-    pub fn take_notices(&self) -> Vec<String> {
+    pub fn take_notices(&self) -> Vec<Notice> {
         std::mem::take(&mut self.shared.inner().notices)
     }
 

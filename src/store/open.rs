@@ -78,7 +78,9 @@ impl Opening {
         };
         let (manifest, (stored_version, state, scans)) = match loaded {
             Some((manifest, loaded)) => (Some(manifest), loaded),
-            None if options.read_only => return Err(Error::NoStore { path: backend.full_path("") }),
+            None if options.read_only => {
+                return Err(Error::NoStore { path: backend.full_path("") });
+            }
             None => (None, (options.version, State::default(), Vec::new())),
         };
         if let Some(manifest) = &manifest
@@ -132,7 +134,7 @@ impl Opening {
                 None => manifest = Some(create_store(&*self.backend, self.options.version)?),
                 Some(existing) => {
                     for scan in &mut self.scans {
-                        if scan.report.skipped > 0 && scan.ops.iter().any(|op| op.checked) {
+                        if scan.report.skipped > 0 {
                             scan.save_copy(&*self.backend)?;
                         }
                         scan.repair(&*self.backend)?;
@@ -142,7 +144,9 @@ impl Opening {
                 }
             }
         }
-        let Some(manifest) = manifest else { return Err(Error::NoStore { path: self.backend.full_path("") }) };
+        let Some(manifest) = manifest else {
+            return Err(Error::NoStore { path: self.backend.full_path("") });
+        };
         let report = RecoveryReport {
             logs: self
                 .scans
@@ -393,7 +397,9 @@ fn fold_at_open(shared: &Shared, segments: Vec<(String, Segment)>) -> Result<()>
 /// Removes what a crash left: temporary files, and snapshots and logs that no manifest names. Best effort: what stays
 /// costs space only.
 fn remove_leftovers(backend: &dyn StorageBackend, manifest: &Manifest) {
-    let Ok(published) = backend.stat(names::MANIFEST) else { return };
+    let Ok(published) = backend.stat(names::MANIFEST) else {
+        return;
+    };
     let mut named = manifest.logs();
     named.push(manifest.active_ops.clone());
     named.push(manifest.current_snapshot.clone());

@@ -6,7 +6,6 @@
 use super::Inner;
 use super::queue::{Item, Ticket, Value, Write};
 use crate::error::{Error, Result};
-use crate::format::json;
 use crate::format::op::Text;
 use crate::state::{Op, State};
 use std::sync::Arc;
@@ -14,7 +13,8 @@ use std::sync::Arc;
 impl Inner {
     /// Takes the queued calls that `doomed` names (by place and item) back and tells them `error`.
     pub(super) fn take_back(&mut self, error: &Error, doomed: impl Fn(usize, &Item) -> bool) {
-        let Some(first) = (0..self.queue.len()).find(|place| self.queue.get(*place).is_some_and(|item| doomed(*place, item)))
+        let Some(first) =
+            (0..self.queue.len()).find(|place| self.queue.get(*place).is_some_and(|item| doomed(*place, item)))
         else {
             return;
         };
@@ -75,7 +75,8 @@ impl Inner {
                     self.state.history.push_back(op.clone());
                 }
                 Item::Archive { taken, .. } => self.state.put_back(taken),
-                Item::Undo { undone: None, .. } | Item::Checkpoint { .. } | Item::Flush { .. } | Item::Close { .. } => {}
+                Item::Undo { undone: None, .. } | Item::Checkpoint { .. } | Item::Flush { .. } | Item::Close { .. } => {
+                }
             }
         }
     }
@@ -143,7 +144,7 @@ fn again_all(state: &mut State, ops: &[Arc<Op>]) -> Result<Vec<Arc<Op>>> {
                 for _ in done {
                     state.pop();
                 }
-                return Err(Error::RecordNotFound { id: json::unquote(&op.id) });
+                return Err(Error::RecordNotFound { id: op.id.clone() });
             }
         }
     }

@@ -47,8 +47,8 @@ impl Shared {
             }
             _ => Ok(()),
         };
-        let unsynced = self.options.durability == Durability::Fsync
-            && disk.log.as_ref().is_some_and(|log| !log.is_synced());
+        let unsynced =
+            self.options.durability == Durability::Fsync && disk.log.as_ref().is_some_and(|log| !log.is_synced());
         match taken {
             Ok(()) => {
                 let mut inner = self.inner();

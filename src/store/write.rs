@@ -5,7 +5,6 @@ use super::queue::{Ack, Batch, Item, Ticket, Write};
 use super::{Durability, Inner, Options, Store, WriteMode};
 use crate::clock;
 use crate::error::{Error, Result};
-use crate::format::json;
 use crate::state::Op;
 use std::sync::Arc;
 use std::time::Instant;
@@ -36,9 +35,7 @@ impl Store {
     /// # Errors
     /// As [`Store::set`], and `RecordNotFound`.
     pub fn delete(&self, id: &[u8]) -> Result<Accepted> {
-        self.change(|inner, ts| {
-            inner.state.delete(id, ts).ok_or_else(|| Error::RecordNotFound { id: json::unquote(id) })
-        })
+        self.change(|inner, ts| inner.state.delete(id, ts).ok_or_else(|| Error::RecordNotFound { id: id.into() }))
     }
 
     fn change(&self, apply: impl FnOnce(&mut Inner, u64) -> Result<Arc<Op>>) -> Result<Accepted> {
@@ -89,7 +86,9 @@ impl Store {
     /// What made one of its operations impossible meanwhile; the batch is taken back then.
     pub fn end_batch(&self, keep: bool) -> Result<Accepted> {
         let mut inner = self.shared.inner();
-        let Some(batch) = inner.batch.take() else { return Ok(Accepted::Done) };
+        let Some(batch) = inner.batch.take() else {
+            return Ok(Accepted::Done);
+        };
         let failed = batch.failed.or_else(|| inner.failed.clone());
         if !keep || failed.is_some() {
             for op in batch.ops.iter().rev() {

@@ -58,9 +58,9 @@ impl Shared {
             };
             let parked = inner.job.is_some() && inner.front_waits_for_job();
             let due = due.filter(|_| !parked);
-            let sync = inner.unsynced_since.and_then(|since| {
-                since.checked_add(Duration::from_millis(self.options.group_commit_ms))
-            });
+            let sync = inner
+                .unsynced_since
+                .and_then(|since| since.checked_add(Duration::from_millis(self.options.group_commit_ms)));
             if inner.job_result.is_some() || due.is_some_and(|at| at <= now) || sync.is_some_and(|at| at <= now) {
                 inner.kicked = false;
                 inner.armed = false;
