@@ -267,10 +267,6 @@ export class Store {
 
   /** Hands the queue to the writer at the end of this turn. */
   #kick() {
-    if (!this.#busy) {
-      this.#busy = true;
-      setBusy(this, true);
-    }
     if (!this.#kicked) {
       this.#kicked = true;
       process.nextTick(Store.#endTurn, this);
@@ -301,9 +297,10 @@ export class Store {
       for (const { message, failure } of news.notices) console.error(`opslog: ${message}: ${toError(failure).message}`);
       this.#calls.tell(news);
     }
-    if (this.#busy && this.#calls.isEmpty && !(this.#buffered && native.isWriting(this.#handle))) {
-      this.#busy = false;
-      setBusy(this, false);
+    const busy = !this.#calls.isEmpty || (this.#buffered && native.isWriting(this.#handle));
+    if (busy !== this.#busy) {
+      this.#busy = busy;
+      setBusy(this, busy);
     }
   }
 

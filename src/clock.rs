@@ -12,6 +12,11 @@ pub fn now_ms() -> u64 {
 /// The calendar arithmetic is Howard Hinnant's `civil_from_days`
 /// (<https://howardhinnant.github.io/date_algorithms.html>); years past 9999 do not occur before `u64` ends there.
 pub fn iso(ms: u64) -> String {
+    String::from_utf8_lossy(&iso_bytes(ms)).into_owned()
+}
+
+/// [`iso`], without an allocation: every operation line has one.
+pub fn iso_bytes(ms: u64) -> [u8; 24] {
     let (days, in_day) = (ms / 86_400_000, ms % 86_400_000);
     let z = days + 719_468;
     let era = z / 146_097;
@@ -24,7 +29,16 @@ pub fn iso(ms: u64) -> String {
     let year = year_of_era + era * 400 + u64::from(month <= 2);
     let (hours, minutes) = (in_day / 3_600_000, in_day / 60_000 % 60);
     let (seconds, millis) = (in_day / 1_000 % 60, in_day % 1_000);
-    format!("{year:04}-{month:02}-{day:02}T{hours:02}:{minutes:02}:{seconds:02}.{millis:03}Z")
+    let mut text = *b"0000-00-00T00:00:00.000Z";
+    let fields =
+        [(0, 4, year), (5, 2, month), (8, 2, day), (11, 2, hours), (14, 2, minutes), (17, 2, seconds), (20, 3, millis)];
+    for (start, length, mut value) in fields {
+        for digit in text.iter_mut().skip(start).take(length).rev() {
+            *digit = b'0' + (value % 10) as u8;
+            value /= 10;
+        }
+    }
+    text
 }
 
 #[cfg(test)]

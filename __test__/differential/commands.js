@@ -84,8 +84,8 @@ export function optionsOf({ writeMode, groupCommitSize, checkpointThreshold, che
   };
 }
 
-/** The members of an operation that both must agree on. */
-const plain = ({ ts: _ts, ...op }) => op;
+/** The members of an operation that both must agree on: upstream shows those that we add to our lines. */
+const plain = ({ ts: _ts, crc: _crc, batch: _batch, ...op }) => op;
 
 /**
  * Does one command on one store.

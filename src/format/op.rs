@@ -102,6 +102,16 @@ fn split_crc(line: &[u8]) -> Option<(&[u8], u32)> {
     Some((covered, parse_hex(hex)?))
 }
 
+/// Eight lower-case hex digits.
+pub(super) fn hex(crc: u32) -> [u8; 8] {
+    let mut digits = [0; 8];
+    for (shift, digit) in (0..8).rev().zip(&mut digits) {
+        let nibble = (crc >> (4 * shift) & 0xf) as u8;
+        *digit = if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };
+    }
+    digits
+}
+
 /// Eight lower-case hex digits, nothing else: a flipped bit in the case of a digit counts as damage, too.
 pub(super) fn parse_hex(hex: &[u8]) -> Option<u32> {
     if hex.len() != 8 || !hex.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
@@ -237,7 +247,7 @@ impl Parts<'_> {
         match self.ts {
             Timestamp::Millis(ms) => {
                 out.push(b'"');
-                out.extend_from_slice(crate::clock::iso(*ms).as_bytes());
+                out.extend_from_slice(&crate::clock::iso_bytes(*ms));
                 out.push(b'"');
             }
             Timestamp::Logged(text) => out.extend_from_slice(text),
@@ -290,7 +300,7 @@ impl Parts<'_> {
         }
         let crc = crc32c::crc32c(out.get(start..).unwrap_or_default());
         out.extend_from_slice(CRC_MEMBER);
-        out.extend_from_slice(format!("{crc:08x}").as_bytes());
+        out.extend_from_slice(&hex(crc));
         out.extend_from_slice(b"\"}\n");
     }
 

@@ -7,13 +7,13 @@
 //! indented: told apart by content and read only.
 
 use super::json;
-use super::op::{Text, parse_hex};
-use crate::backend::{StorageBackend, StorageFile};
+use super::op::{Text, hex, parse_hex};
+use crate::backend::lines::{Line, read_lines};
+use crate::backend::{StorageBackend, StorageFile, read_all};
 use crate::error::{Error, Result};
 use std::borrow::Cow;
-use std::io::{BufRead, BufReader, Read};
 
-/// Read and write in pieces of this size: large enough for the disk, small beside any store.
+/// Written in pieces of this size: large enough for the disk, small beside any store.
 const CHUNK: usize = 256 * 1024;
 const NO_CRC: &str = "00000000";
 
@@ -55,7 +55,7 @@ pub fn write(
             break;
         }
     }
-    file.write(head.len() as u64, format!("{crc:08x}").as_bytes())?;
+    file.write(head.len() as u64, &hex(crc))?;
     file.sync()
 }
 
@@ -74,6 +74,7 @@ pub fn push_record(id: &[u8], value: &[u8], out: &mut Vec<u8>) {
 ///
 /// # Errors
 /// `Corrupt` where a checksum, a line, the header or the number of records is wrong; `Io` where it cannot be read.
+/// `each` may have been called by then.
 pub fn read(
     backend: &dyn StorageBackend,
     path: &str,
@@ -81,70 +82,58 @@ pub fn read(
     mut each: impl FnMut(Text, Text),
 ) -> Result<Header> {
     let full = backend.full_path(path);
-    let io = |source| Error::io("read", full.clone(), source);
-    let mut input = BufReader::with_capacity(CHUNK, backend.read(path)?);
-    let mut first = Vec::new();
-    input.read_until(b'\n', &mut first).map_err(io)?;
-    let whole_line = first.ends_with(b"\n");
-    let header = match first_line(&first) {
-        FirstLine::Header(header) => header,
-        FirstLine::Damaged(what) => return Err(at_line(&full, &what, 1, 0)),
-        FirstLine::Document => {
-            input.read_to_end(&mut first).map_err(io)?;
-            let (header, found) = read_document(&first, &full, each)?;
-            return enough(header, found, fallback, &full);
-        }
-    };
-    if header.crc.is_some() && !whole_line {
-        return Err(at_line(&full, "Invalid snapshot: cut off", 1, 0));
-    }
-    let mut crc = crc32c::crc32c(&without_crc(&first));
-    let (mut line, mut number, mut byte, mut found) = (Vec::new(), 1, first.len() as u64, 0);
-    loop {
-        line.clear();
-        let read = input.read_until(b'\n', &mut line).map_err(io)?;
-        if read == 0 {
-            break;
-        }
-        number += 1;
-        crc = crc32c::crc32c_append(crc, &line);
-        if !line.iter().all(u8::is_ascii_whitespace) {
-            let Some((id, value)) = parse_record(&line) else {
-                return Err(at_line(&full, "Invalid snapshot: damaged record", number, byte));
+    let (mut header, mut is_document, mut crc, mut found) = (None, false, 0, 0);
+    let read = read_lines(backend, path, |line| {
+        let Some(LineHeader { crc: checked, .. }) = header else {
+            header = match first_line(line.bytes) {
+                FirstLine::Header(header) => Some(header),
+                FirstLine::Damaged(what) => return Err(at_line(&full, &what, &line)),
+                FirstLine::Document => {
+                    is_document = true;
+                    return Err(Error::corrupt(&*full, "Invalid snapshot: not lines"));
+                }
             };
-            found += 1;
-            each(id.as_ref().into(), value.into());
+            crc = append(crc32c::crc32c(&without_crc(line.bytes)), b"\n", line.ended);
+            return Ok(());
+        };
+        if checked.is_some() {
+            crc = append(crc32c::crc32c_append(crc, line.bytes), b"\n", line.ended);
         }
-        byte += read as u64;
+        // With a checksum over everything a record is split only; without one every byte of it is looked at.
+        let record = if checked.is_some() { split_record(line.bytes) } else { parse_record(line.bytes) };
+        match record {
+            Some((id, value)) => {
+                found += 1;
+                each(id.as_ref().into(), value.into());
+            }
+            None if line.is_blank() => {}
+            None => return Err(at_line(&full, "Invalid snapshot: damaged record", &line)),
+        }
+        Ok(())
+    });
+    if is_document {
+        let (header, found) = read_document(&read_all(backend, path)?, &full, each)?;
+        return enough(header, found, fallback, &full);
     }
+    read?;
+    let Some(header) = header else { return Err(Error::corrupt(full, "Invalid snapshot: empty file")) };
     if header.crc.is_some_and(|recorded| recorded != crc) {
         return Err(Error::corrupt(full, "Invalid snapshot: checksum mismatch"));
     }
     enough(Header { version: header.version, count: header.count }, found, fallback, &full)
 }
 
-/// Reads the header alone (of a document, all of it).
-///
-/// # Errors
-/// As [`read`].
-pub fn read_header(backend: &dyn StorageBackend, path: &str) -> Result<Header> {
-    let full = backend.full_path(path);
-    let io = |source| Error::io("read", full.clone(), source);
-    let mut input = BufReader::new(backend.read(path)?);
-    let mut first = Vec::new();
-    input.read_until(b'\n', &mut first).map_err(io)?;
-    match first_line(&first) {
-        FirstLine::Header(header) => Ok(Header { version: header.version, count: header.count }),
-        FirstLine::Damaged(what) => Err(at_line(&full, &what, 1, 0)),
-        FirstLine::Document => {
-            input.read_to_end(&mut first).map_err(io)?;
-            read_document(&first, &full, |_, _| {}).map(|(header, _)| header)
-        }
-    }
+fn append(crc: u32, newline: &[u8], ended: bool) -> u32 {
+    if ended { crc32c::crc32c_append(crc, newline) } else { crc }
 }
 
-fn at_line(path: &str, message: &str, line: u64, byte: u64) -> Error {
-    Error::Corrupt { message: message.to_owned(), path: path.to_owned(), line: Some(line), byte: Some(byte) }
+fn at_line(path: &str, message: &str, line: &Line<'_>) -> Error {
+    Error::Corrupt {
+        message: message.to_owned(),
+        path: path.to_owned(),
+        line: Some(line.number),
+        byte: Some(line.offset),
+    }
 }
 
 fn enough(header: Header, found: u64, fallback: u64, path: &str) -> Result<Header> {
@@ -210,7 +199,7 @@ fn first_line(line: &[u8]) -> FirstLine {
 
 /// The header line with the digits of its checksum as zeros, as they were when the checksum was computed.
 fn without_crc(line: &[u8]) -> Cow<'_, [u8]> {
-    let digits_end = line.len().saturating_sub(b"\"}\n".len());
+    let digits_end = line.len().saturating_sub(b"\"}".len());
     let Some(start) = digits_end.checked_sub(NO_CRC.len()) else {
         return line.into();
     };
@@ -222,6 +211,16 @@ fn without_crc(line: &[u8]) -> Cow<'_, [u8]> {
         digits.copy_from_slice(NO_CRC.as_bytes());
     }
     line.into()
+}
+
+/// Splits a line of the form that we write; any other goes to [`parse_record`].
+fn split_record(line: &[u8]) -> Option<(Cow<'_, [u8]>, &[u8])> {
+    let split = (|| {
+        let rest = line.strip_prefix(b"{\"id\":")?;
+        let (id, rest) = rest.split_at_checked(json::string_end(rest, 0)?)?;
+        Some((id.into(), rest.strip_prefix(b",\"data\":")?.strip_suffix(b"}")?))
+    })();
+    split.or_else(|| parse_record(line))
 }
 
 fn parse_record(line: &[u8]) -> Option<(Cow<'_, [u8]>, &[u8])> {

@@ -1,6 +1,5 @@
 //! The operation log: appending and syncing lines, reading them back, repairing a bad tail.
 
-pub mod reader;
 pub mod recovery;
 pub mod writer;
 

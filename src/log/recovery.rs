@@ -10,8 +10,8 @@
 //! - an invalid line with valid ones after it: in a log of upstream's it is skipped and counted, as upstream does;
 //!   in a log of ours (lines with checksums around it) it is corruption
 
-use super::reader::{RawLine, read_lines};
 use crate::backend::StorageBackend;
+use crate::backend::lines::{Line, read_lines};
 use crate::clock;
 use crate::error::{Error, Result};
 use crate::format::names;
@@ -144,7 +144,7 @@ fn corrupt(path: &str, run: &BadRun) -> Error {
     }
 }
 
-fn loaded(line: &RawLine<'_>, parsed: &op::Line<'_>) -> Loaded {
+fn loaded(line: &Line<'_>, parsed: &op::Line<'_>) -> Loaded {
     let prev = match (parsed.prev, parsed.delta) {
         (b"null", _) => Prev::Null,
         (text, true) => Prev::Delta(text.into()),

@@ -1,0 +1,152 @@
+//! A disk in memory whose calls fail by a rule of the test.
+
+use opslog_native::backend::memory::MemoryBackend;
+use opslog_native::backend::{Entry, Stat, StorageBackend, StorageFile, StoreLock};
+use opslog_native::{Error, Result};
+use std::io::Read;
+use std::sync::{Arc, Mutex};
+
+/// A call that would change something.
+#[derive(Debug, Clone, Copy)]
+pub struct Call<'a> {
+    pub syscall: &'static str,
+    pub path: &'a str,
+    pub bytes: &'a [u8],
+}
+
+impl Call<'_> {
+    /// True if it writes to a log.
+    pub fn appends(&self) -> bool {
+        self.syscall == "write" && self.is_log()
+    }
+
+    pub fn is_log(&self) -> bool {
+        self.path.starts_with("ops/") && self.path.ends_with(".jsonl")
+    }
+
+    pub fn contains(&self, text: &str) -> bool {
+        self.bytes.windows(text.len()).any(|part| part == text.as_bytes())
+    }
+}
+
+type Rule = Box<dyn FnMut(&Call<'_>) -> bool + Send>;
+
+/// Clones share disk and rule.
+#[derive(Clone)]
+pub struct Faulty {
+    pub disk: MemoryBackend,
+    rule: Arc<Mutex<Rule>>,
+}
+
+impl Faulty {
+    pub fn new(disk: MemoryBackend) -> Self {
+        Faulty { disk, rule: Arc::new(Mutex::new(Box::new(|_| false))) }
+    }
+
+    /// From now on calls fail for which `rule` is true; a write leaves half of its bytes.
+    pub fn fail_where(&self, rule: impl FnMut(&Call<'_>) -> bool + Send + 'static) {
+        *self.rule.lock().unwrap() = Box::new(rule);
+    }
+
+    pub fn work_again(&self) {
+        self.fail_where(|_| false);
+    }
+
+    fn check(&self, syscall: &'static str, path: &str, bytes: &[u8]) -> Result<()> {
+        if (self.rule.lock().unwrap())(&Call { syscall, path, bytes }) {
+            // 28 is ENOSPC, 5 is EIO: what a full and what a broken disk say.
+            let errno = if syscall.ends_with("sync") { 5 } else { 28 };
+            return Err(Error::io(syscall, self.full_path(path), std::io::Error::from_raw_os_error(errno)));
+        }
+        Ok(())
+    }
+
+    fn file(&self, path: &str, file: Box<dyn StorageFile>) -> Box<dyn StorageFile> {
+        Box::new(FaultyFile { disk: self.clone(), path: path.to_owned(), file })
+    }
+}
+
+impl StorageBackend for Faulty {
+    fn full_path(&self, path: &str) -> String {
+        self.disk.full_path(path)
+    }
+
+    fn create_dirs(&self) -> Result<()> {
+        self.disk.create_dirs()
+    }
+
+    fn read(&self, path: &str) -> Result<Box<dyn Read + Send>> {
+        self.check("read", path, &[])?;
+        self.disk.read(path)
+    }
+
+    fn stat(&self, path: &str) -> Result<Stat> {
+        self.disk.stat(path)
+    }
+
+    fn list(&self, folder: &str) -> Result<Vec<Entry>> {
+        self.disk.list(folder)
+    }
+
+    fn create(&self, path: &str) -> Result<Box<dyn StorageFile>> {
+        self.check("open", path, &[])?;
+        Ok(self.file(path, self.disk.create(path)?))
+    }
+
+    fn open(&self, path: &str) -> Result<Box<dyn StorageFile>> {
+        Ok(self.file(path, self.disk.open(path)?))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> Result<()> {
+        self.check("rename", to, &[])?;
+        self.disk.rename(from, to)
+    }
+
+    fn remove(&self, path: &str) -> Result<()> {
+        self.check("unlink", path, &[])?;
+        self.disk.remove(path)
+    }
+
+    fn sync_dir(&self, folder: &str) -> Result<()> {
+        self.check("fsync", folder, &[])?;
+        self.disk.sync_dir(folder)
+    }
+
+    fn lock(&self) -> Result<Box<dyn StoreLock>> {
+        self.disk.lock()
+    }
+}
+
+struct FaultyFile {
+    disk: Faulty,
+    path: String,
+    file: Box<dyn StorageFile>,
+}
+
+impl StorageFile for FaultyFile {
+    fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<()> {
+        if let Err(error) = self.disk.check("write", &self.path, bytes) {
+            self.file.write(offset, &bytes[..bytes.len() / 2])?;
+            return Err(error);
+        }
+        self.file.write(offset, bytes)
+    }
+
+    fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<usize> {
+        self.file.read(offset, buffer)
+    }
+
+    fn truncate(&mut self, len: u64) -> Result<()> {
+        self.disk.check("ftruncate", &self.path, &[])?;
+        self.file.truncate(len)
+    }
+
+    fn sync(&mut self) -> Result<()> {
+        self.disk.check("fdatasync", &self.path, &[])?;
+        self.file.sync()
+    }
+
+    fn check(&self, len: u64) -> Result<()> {
+        self.file.check(len)
+    }
+}
