@@ -56,7 +56,11 @@ export class View {
   /** @param {string} id */
   #decode(id) {
     const text = native.getRecord(this.#handle, JSON.stringify(id));
-    if (text === null) return undefined;
+    if (text === null) {
+      // Taken back since, which the engine is about to tell.
+      this.deleted(id);
+      return undefined;
+    }
     const value = /** @type {T} */ (JSON.parse(text));
     this.#records.set(id, value);
     this.#stale.delete(id);

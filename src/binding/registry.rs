@@ -2,7 +2,7 @@
 
 use crate::format::archive::Segment;
 use crate::format::op::Text;
-use crate::store::{Opening, Store};
+use crate::store::{Opening, Phase, Store};
 use napi::bindgen_prelude::Function;
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use napi::{Env, Result, Status};
@@ -80,8 +80,9 @@ pub fn finish_all(env: u32) {
     }
 }
 
-/// Gives a store that is being opened a number.
-pub fn add(env: u32, opening: Opening) -> u32 {
+/// Gives a store that is being opened a number; `None` where its environment has ended meanwhile.
+pub fn add(env: u32, opening: Opening) -> Option<u32> {
+    environments().get(env as usize)?.as_ref()?;
     let entry =
         Entry { env, loading: Some(Loading { opening, values: Vec::new(), segments: Vec::new() }), store: None };
     let mut entries = ENTRIES.write().unwrap_or_else(PoisonError::into_inner);
@@ -92,7 +93,7 @@ pub fn add(env: u32, opening: Opening) -> u32 {
     if let Some(free) = entries.get_mut(place) {
         *free = Some(entry);
     }
-    u32::try_from(place).unwrap_or(u32::MAX)
+    u32::try_from(place).ok()
 }
 
 /// Calls `work` with the store that is being opened.
@@ -135,5 +136,13 @@ pub fn release(handle: u32) {
         let mut entries = ENTRIES.write().unwrap_or_else(PoisonError::into_inner);
         entries.get_mut(handle as usize).and_then(Option::take)
     };
-    drop(entry);
+    let Some(Entry { loading, store, .. }) = entry else { return };
+    drop(loading);
+    if let Some(store) = store {
+        if store.phase() != Phase::Closed {
+            store.finish();
+        }
+        // Freeing a million records takes a while: not on this thread.
+        napi::bindgen_prelude::spawn_blocking(move || drop(store));
+    }
 }

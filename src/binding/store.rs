@@ -127,7 +127,7 @@ pub async fn load(env: u32, dir: String, options: OpenOptions) -> LoadResult {
     match loaded.await {
         Ok(opening) => {
             let migrate_from = opening.migrate_from().map(number);
-            LoadResult { handle: Some(registry::add(env, opening)), migrate_from, failure: None }
+            LoadResult { handle: registry::add(env, opening), migrate_from, failure: None }
         }
         Err(error) => LoadResult { failure: Some((&error).into()), ..LoadResult::default() },
     }

@@ -58,10 +58,7 @@ impl Store {
 
     /// The process ends: writes what is queued, syncs, gives the lock back. Blocks; makes no checkpoint.
     pub fn finish(&self) {
-        if !self.shared.options.read_only {
-            self.shared.finish();
-        }
-        self.shared.inner().phase = Phase::Closed;
+        self.shared.finish();
         self.shared.work.notify_all();
     }
 }
@@ -126,10 +123,7 @@ impl Shared {
 
     fn finish(&self) {
         let mut disk = self.disk();
-        if disk.log.is_none() {
-            return;
-        }
-        loop {
+        while disk.log.is_some() {
             let next = {
                 let mut inner = self.inner();
                 inner.retry_at = None;
@@ -156,7 +150,14 @@ impl Shared {
                 None => break,
             }
         }
-        let _ = self.sync_log(&mut disk);
+        let synced = self.sync_log(&mut disk);
+        let mut inner = self.inner();
+        if let Some(error) = inner.background_error.take().or(synced.err()) {
+            // Nobody is left who could be told otherwise.
+            eprintln!("opslog: the process ends with writes that could not be stored: {error}");
+        }
+        inner.phase = Phase::Closed;
+        drop(inner);
         disk.log = None;
         if let Some(lock) = disk.lock.take() {
             lock.release();

@@ -88,9 +88,7 @@ impl Shared {
     }
 
     fn commit(&self, disk: &mut Disk, group: &Group) -> bool {
-        let Some(log) = &mut disk.log else {
-            return true;
-        };
+        let Some(log) = &mut disk.log else { return false };
         let fsync = self.options.durability == Durability::Fsync;
         let sync = fsync && (self.options.write_mode == WriteMode::Immediate || group.sync);
         let (bytes, marks) = group.encode();

@@ -38,7 +38,7 @@ use crate::state::State;
 use checkpoint::Job;
 use queue::{Batch, Item};
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
@@ -130,6 +130,8 @@ struct Shared {
     /// Something ended.
     ended: Condvar,
     wake: Wake,
+    /// Threads in [`Store::wait`].
+    waiting: AtomicUsize,
     /// The caller has been woken and has not looked yet.
     woken: AtomicBool,
 }
@@ -147,7 +149,10 @@ impl Shared {
 
     /// Tells the caller that there are results; once until it has looked.
     fn wake(&self) {
-        self.ended.notify_all();
+        // A condition variable without waiters still costs a system call.
+        if self.waiting.load(Ordering::Acquire) > 0 {
+            self.ended.notify_all();
+        }
         if !self.woken.swap(true, Ordering::AcqRel) {
             (self.wake)();
         }
@@ -205,7 +210,14 @@ impl Store {
     /// # Errors
     /// What the call ended with.
     pub fn wait(&self, ticket: Ticket) -> Result<Value> {
+        self.shared.waiting.fetch_add(1, Ordering::AcqRel);
         self.kick();
+        let result = self.wait_for(ticket);
+        self.shared.waiting.fetch_sub(1, Ordering::AcqRel);
+        result
+    }
+
+    fn wait_for(&self, ticket: Ticket) -> Result<Value> {
         let mut inner = self.shared.inner();
         loop {
             if let Some(at) = inner.outcomes.iter().position(|outcome| outcome.ticket == ticket) {

@@ -17,7 +17,7 @@ use crate::log::recovery::create_numbered;
 use crate::log::{LineMark, Loaded, Log, Report, Scan, scan};
 use crate::state::State;
 use std::collections::VecDeque;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
@@ -236,6 +236,7 @@ impl Opening {
             work: Condvar::new(),
             ended: Condvar::new(),
             wake,
+            waiting: AtomicUsize::new(0),
             woken: AtomicBool::new(false),
         }
     }
