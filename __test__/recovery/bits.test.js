@@ -1,12 +1,21 @@
 /** CONTRACT.md 2 and issue 2: a flipped bit anywhere in a log or snapshot that we wrote is noticed. */
 import { readFileSync, writeFileSync } from "node:fs";
-import { beforeEach, describe, expect, it } from "vitest";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { temporaryDirectory } from "../support/directory.js";
 import { cutTailsOf, logPathOf, snapshotPathOf } from "../support/files.js";
 import { Store } from "../support/implementation.js";
 import { stateOf, withStore } from "../support/stores.js";
 
 const KEEP_LOG = { checkpointThreshold: Infinity, checkpointOnClose: false };
+
+// thousands of damaged logs are reported there
+beforeEach(() => {
+  vi.spyOn(console, "error").mockImplementation(() => {});
+});
+
+afterEach(() => {
+  vi.restoreAllMocks();
+});
 
 /**
  * Opens a directory read-only.

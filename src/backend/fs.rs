@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::format::names;
 use crate::lock::DirLock;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 /// A store directory on the file system.
@@ -79,12 +79,15 @@ impl StorageBackend for FsBackend {
         if changed { sync_folder(&self.root).map_err(self.error("fsync", "")) } else { Ok(()) }
     }
 
-    fn read(&self, path: &str) -> Result<Box<dyn Read + Send>> {
-        let file = File::open(self.at(path)).map_err(self.error("open", path))?;
+    fn read(&self, path: &str, start: u64) -> Result<Box<dyn Read + Send>> {
+        let mut file = File::open(self.at(path)).map_err(self.error("open", path))?;
         // Opening a directory succeeds on Unix and reading it fails: say so here, with the path.
         let metadata = file.metadata().map_err(self.error("fstat", path))?;
         if metadata.is_dir() {
             return Err(Error::io("read", self.full_path(path), is_a_directory()));
+        }
+        if start > 0 {
+            file.seek(SeekFrom::Start(start)).map_err(self.error("lseek", path))?;
         }
         Ok(Box::new(file))
     }
@@ -203,7 +206,7 @@ impl StorageFile for FsFile {
         let written = std::os::unix::fs::FileExt::write_all_at(&self.file, bytes, offset);
         #[cfg(not(unix))]
         let written = {
-            use std::io::{Seek, SeekFrom, Write};
+            use std::io::Write;
             self.file.seek(SeekFrom::Start(offset)).and_then(|_| self.file.write_all(bytes))
         };
         written.map_err(self.error("write"))

@@ -32,19 +32,21 @@ impl Line<'_> {
     }
 }
 
-/// Calls `each` for every line of a file, in order, and returns the file's length.
+/// Calls `each` for every line of a file from byte `start` on (where a line begins; it counts as the first), in order,
+/// and returns the file's length.
 ///
 /// # Errors
 /// `Io` where the file cannot be read, or what `each` fails with.
 pub fn read_lines(
     backend: &dyn StorageBackend,
     path: &str,
+    start: u64,
     mut each: impl FnMut(Line<'_>) -> Result<()>,
 ) -> Result<u64> {
-    let mut input = backend.read(path)?;
+    let mut input = backend.read(path, start)?;
     let mut piece = vec![0; PIECE];
     // Bytes of a line whose end is not there yet stand at the front of the piece.
-    let (mut held, mut offset, mut number) = (0, 0, 0);
+    let (mut held, mut offset, mut number) = (0, start, 0);
     loop {
         if held == piece.len() {
             piece.resize(piece.len() * 2, 0);
@@ -52,24 +54,24 @@ pub fn read_lines(
         let read = fill(&mut *input, piece.get_mut(held..).unwrap_or_default())
             .map_err(|source| Error::io("read", backend.full_path(path), source))?;
         let filled = held + read;
-        let (mut start, mut searched) = (0, held);
+        let (mut first, mut searched) = (0, held);
         while let Some(length) = piece.get(searched..filled).and_then(|rest| memchr::memchr(b'\n', rest)) {
             let end = searched + length;
             number += 1;
-            each(Line { bytes: piece.get(start..end).unwrap_or_default(), offset, number, ended: true })?;
-            offset += (end + 1 - start) as u64;
-            (start, searched) = (end + 1, end + 1);
+            each(Line { bytes: piece.get(first..end).unwrap_or_default(), offset, number, ended: true })?;
+            offset += (end + 1 - first) as u64;
+            (first, searched) = (end + 1, end + 1);
         }
         if read == 0 {
-            if start < filled {
-                let bytes = piece.get(start..filled).unwrap_or_default();
+            if first < filled {
+                let bytes = piece.get(first..filled).unwrap_or_default();
                 each(Line { bytes, offset, number: number + 1, ended: false })?;
                 offset += bytes.len() as u64;
             }
             return Ok(offset);
         }
-        piece.copy_within(start..filled, 0);
-        held = filled - start;
+        piece.copy_within(first..filled, 0);
+        held = filled - first;
     }
 }
 
@@ -103,7 +105,7 @@ mod tests {
                 }
                 disk.put("f", &bytes);
                 let mut found = Vec::new();
-                let len = read_lines(&disk, "f", |line| {
+                let len = read_lines(&disk, "f", 0, |line| {
                     assert!(line.bytes.iter().all(|byte| *byte == b'x'));
                     found.push((line.bytes.len(), line.offset, line.number, line.ended));
                     Ok(())

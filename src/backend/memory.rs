@@ -170,10 +170,12 @@ impl StorageBackend for MemoryBackend {
         self.disk().alive("mkdir", "")
     }
 
-    fn read(&self, path: &str) -> Result<Box<dyn Read + Send>> {
+    fn read(&self, path: &str, start: u64) -> Result<Box<dyn Read + Send>> {
         let disk = self.disk();
         let inode = disk.find("open", path)?;
-        Ok(Box::new(io::Cursor::new(disk.live.get(&inode).cloned().unwrap_or_default())))
+        let mut bytes = io::Cursor::new(disk.live.get(&inode).cloned().unwrap_or_default());
+        bytes.set_position(start);
+        Ok(Box::new(bytes))
     }
 
     fn stat(&self, path: &str) -> Result<Stat> {

@@ -41,8 +41,8 @@ pub trait StorageBackend: Send + Sync {
     fn full_path(&self, path: &str) -> String;
     /// Makes the store's directory and its folders durable, where they do not exist.
     fn create_dirs(&self) -> Result<()>;
-    /// Opens a file for reading from its start.
-    fn read(&self, path: &str) -> Result<Box<dyn Read + Send>>;
+    /// Opens a file for reading from byte `start` on.
+    fn read(&self, path: &str, start: u64) -> Result<Box<dyn Read + Send>>;
     /// Length and age of a file.
     fn stat(&self, path: &str) -> Result<Stat>;
     /// Files in a folder (no sub-folders); empty where the folder does not exist.
@@ -93,7 +93,7 @@ pub trait StoreLock: Send + Sync {
 /// As [`StorageBackend::read`].
 pub fn read_all(backend: &dyn StorageBackend, path: &str) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    let read = backend.read(path)?.read_to_end(&mut bytes);
+    let read = backend.read(path, 0)?.read_to_end(&mut bytes);
     read.map_err(|source| crate::Error::io("read", backend.full_path(path), source))?;
     Ok(bytes)
 }

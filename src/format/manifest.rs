@@ -33,8 +33,19 @@ pub struct Previous {
     /// The snapshot before the current one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<String>,
-    /// The log before the current one, and those superseded less than a minute before: name, and when (ms).
-    pub ops: Vec<(String, u64)>,
+    /// The log before the current one, and those superseded less than a minute before, oldest first.
+    pub ops: Vec<Superseded>,
+}
+
+/// A log that another one has taken the place of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Superseded {
+    /// Its path.
+    pub path: String,
+    /// When that was, milliseconds since 1970.
+    pub since: u64,
+    /// How many of its last operations the next log began with.
+    pub carried: u64,
 }
 
 /// The manifest.

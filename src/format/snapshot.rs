@@ -83,7 +83,7 @@ pub fn read(
 ) -> Result<Header> {
     let full = backend.full_path(path);
     let (mut header, mut is_document, mut crc, mut found) = (None, false, 0, 0);
-    let read = read_lines(backend, path, |line| {
+    let read = read_lines(backend, path, 0, |line| {
         let Some(LineHeader { crc: checked, .. }) = header else {
             header = match first_line(line.bytes) {
                 FirstLine::Header(header) => Some(header),

@@ -31,6 +31,10 @@ pub struct Loaded {
     pub offset: u64,
     /// How many more lines of its batch should follow.
     pub batch: Option<u64>,
+    /// Length of its line, without the newline.
+    pub len: u64,
+    /// CRC-32C of its line: tells whether another one stands there now.
+    pub hash: u32,
 }
 
 /// What was found in a log.
@@ -78,13 +82,21 @@ struct BadRun {
 /// Reads a log. `skip`: skip invalid lines wherever they stand.
 ///
 /// # Errors
-/// `Corrupt` with line and byte for an invalid line inside a log of ours, `Io` where it cannot be read.
+/// As [`scan_from`].
 pub fn scan(backend: &dyn StorageBackend, path: &str, skip: bool) -> Result<Scan> {
-    let mut scan = Scan { path: path.to_owned(), ..Scan::default() };
+    scan_from(backend, path, 0, skip)
+}
+
+/// Reads a log from byte `start` on, where a line begins.
+///
+/// # Errors
+/// `Corrupt` with line and byte for an invalid line inside a log of ours, `Io` where it cannot be read.
+pub fn scan_from(backend: &dyn StorageBackend, path: &str, start: u64, skip: bool) -> Result<Scan> {
+    let mut scan = Scan { path: path.to_owned(), end: start, ..Scan::default() };
     scan.report.path = backend.full_path(path);
     let mut bad: Option<BadRun> = None;
     let (mut checked, mut sealed) = (false, true);
-    let len = read_lines(backend, path, |line| {
+    let len = read_lines(backend, path, start, |line| {
         if line.is_blank() {
             // Between invalid lines it is a part of them; after a valid one it seals.
             if bad.is_none() && line.ended {
@@ -158,6 +170,8 @@ fn loaded(line: &Line<'_>, parsed: &op::Line<'_>) -> Loaded {
         logged: Logged { ts: Timestamp::Logged(parsed.ts.into()), prev, origin },
         offset: line.offset,
         batch: parsed.batch,
+        len: line.bytes.len() as u64,
+        hash: crc32c::crc32c(line.bytes),
     }
 }
 

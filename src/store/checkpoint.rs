@@ -9,7 +9,7 @@ use super::{Disk, Inner, Notice, Shared, Store};
 use crate::backend::{self, StorageBackend, discard};
 use crate::clock;
 use crate::error::{Error, Result};
-use crate::format::manifest::{Manifest, Previous};
+use crate::format::manifest::{Manifest, Previous, Superseded};
 use crate::format::op::Text;
 use crate::format::{names, snapshot};
 use crate::log::Log;
@@ -265,15 +265,16 @@ fn copy_tail(log: &Log, backend: &dyn StorageBackend, through: u64) -> Result<Lo
 fn succeed(old: &Manifest, snapshot: &str, log: &Log, count: u64, version: u64) -> (Manifest, Vec<String>) {
     let now = clock::now_ms();
     let (mut kept, mut superseded) = (Vec::new(), Vec::new());
-    for (path, since) in &old.previous.ops {
-        if now.saturating_sub(*since) < KEEP_LOGS_MS {
-            kept.push((path.clone(), *since));
+    for log in &old.previous.ops {
+        if now.saturating_sub(log.since) < KEEP_LOGS_MS {
+            kept.push(log.clone());
         } else {
-            superseded.push(path.clone());
+            superseded.push(log.path.clone());
         }
     }
     superseded.extend(old.previous.snapshot.clone());
-    kept.extend(old.logs().into_iter().map(|path| (path, now)));
+    let carried = log.len() as u64;
+    kept.extend(old.logs().into_iter().map(|path| Superseded { path, since: now, carried }));
     let mut manifest = Manifest {
         version,
         current_snapshot: snapshot.to_owned(),

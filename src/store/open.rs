@@ -405,7 +405,7 @@ fn remove_leftovers(backend: &dyn StorageBackend, manifest: &Manifest) {
     named.push(manifest.active_ops.clone());
     named.push(manifest.current_snapshot.clone());
     named.extend(manifest.previous.snapshot.clone());
-    named.extend(manifest.previous.ops.iter().map(|(path, _)| path.clone()));
+    named.extend(manifest.previous.ops.iter().map(|log| log.path.clone()));
     for folder in ["", names::SNAPSHOTS, names::OPS, names::ARCHIVE] {
         for entry in backend.list(folder).unwrap_or_default() {
             let path = if folder.is_empty() { entry.name.clone() } else { format!("{folder}/{}", entry.name) };

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
-pub use model::{Change, Model, Step};
+pub use model::{Change, Step};
 
 /// Opens a store without a migration.
 pub fn open(backend: impl StorageBackend + 'static, options: &Options) -> Result<(Store, RecoveryReport)> {
