@@ -160,6 +160,16 @@ export interface RecordPage {
   next?: number
 }
 
+/** Lets a reader catch up with the writer. */
+export declare function refresh(handle: number): Promise<RefreshResult>
+
+/** What a reader has caught up with: JSON texts of arrays of operations. */
+export interface RefreshResult {
+  pages: Array<string>
+  inOrder: boolean
+  failure?: Failure
+}
+
 /**
  * Registers a JavaScript environment. `wake` is called with a store's number when it has results. When the
  * environment ends, its stores are flushed and released.

@@ -773,7 +773,7 @@ if (
   }
 }
 
-const { archive, beginBatch, changed, close, compact, countRecords, counts, endBatch, finishAll, flush, getRecord, hasRecord, isClosed, isWriting, kick, lastFailure, load, loadArchive, loadedPage, loadedSegments, manifest, migrateSegment, migrateValues, news, operations, page, register, release, remove, set, settled, start, undo } = nativeBinding
+const { archive, beginBatch, changed, close, compact, countRecords, counts, endBatch, finishAll, flush, getRecord, hasRecord, isClosed, isWriting, kick, lastFailure, load, loadArchive, loadedPage, loadedSegments, manifest, migrateSegment, migrateValues, news, operations, page, refresh, register, release, remove, set, settled, start, undo } = nativeBinding
 export { archive }
 export { beginBatch }
 export { changed }
@@ -800,6 +800,7 @@ export { migrateValues }
 export { news }
 export { operations }
 export { page }
+export { refresh }
 export { register }
 export { release }
 export { remove }

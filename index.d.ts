@@ -233,6 +233,27 @@ export declare class Store<T = Record<string, unknown>> {
   /** Counts. */
   stats(): StoreStats;
 
+  /**
+   * In a read-only store: catches up with the writer, across its checkpoints and undos. On a writer it changes
+   * nothing. If it rejects, the state is as it was.
+   */
+  refresh(): Promise<void>;
+
+  /**
+   * Like {@link Store.refresh}; resolves with the new operations, oldest first, each exactly once. A reader that fell
+   * behind further than the logs reach gets one operation for each record that differs.
+   */
+  tail(): Promise<Operation<T>[]>;
+
+  /**
+   * Calls `callback` with new operations as they come, looking every `intervalMs` milliseconds (default: 1000). What
+   * it throws is an uncaught exception. Keeps the process alive; a second call replaces the first.
+   */
+  watch(callback: (ops: Operation<T>[]) => void, intervalMs?: number): void;
+
+  /** Ends {@link Store.watch}. */
+  unwatch(): void;
+
   /** Hands all earlier writes to the operating system and, under `durability: "fsync"`, syncs them. */
   flush(): Promise<void>;
 

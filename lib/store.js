@@ -17,10 +17,15 @@ import { migrateLoaded, migrateSegment } from "./migrate.js";
 import { readOptions } from "./options.js";
 import { idText, isThenable, valueText } from "./values.js";
 import { View } from "./view.js";
+import { Watch } from "./watch.js";
 
 /** @typedef {import("../index.js").StoreOptions} StoreOptions */
 /** @typedef {import("../index.js").StoreStats} StoreStats */
 /** @typedef {import("../index.js").ManifestInfo} ManifestInfo */
+/**
+ * @template T
+ * @typedef {import("../index.js").Operation<T>} Operation
+ */
 
 /** What a write that is buffered or already written resolves with. @type {Promise<void>} */
 const DONE = Promise.resolve();
@@ -47,6 +52,8 @@ export class Store {
   #busy = false;
   /** @type {Promise<void> | undefined} */
   #closing;
+  /** @type {Watch<T> | undefined} */
+  #watch;
 
   /**
    * @param {string} dir
@@ -113,6 +120,7 @@ export class Store {
     if (this.#batching) return this.#defer(() => this.close());
     const ticket = native.close(this.#handle);
     if (Number.isNaN(ticket)) return Promise.reject(toError(native.lastFailure()));
+    this.unwatch();
     this.#phase = "closing";
     this.#closing = this.#finishClose(this.#wait(ticket));
     return this.#closing;
@@ -453,7 +461,7 @@ export class Store {
 
   /**
    * @param {string} id
-   * @returns {import("../index.js").Operation<T>[]}
+   * @returns {Operation<T>[]}
    */
   getHistory(id) {
     this.#ensureReadable();
@@ -462,7 +470,7 @@ export class Store {
 
   /**
    * @param {string} [since]
-   * @returns {import("../index.js").Operation<T>[]}
+   * @returns {Operation<T>[]}
    */
   getOps(since) {
     this.#ensureReadable();
@@ -472,10 +480,10 @@ export class Store {
 
   /**
    * @param {string | null} id
-   * @returns {import("../index.js").Operation<T>[]}
+   * @returns {Operation<T>[]}
    */
   #operations(id) {
-    /** @type {import("../index.js").Operation<T>[]} */
+    /** @type {Operation<T>[]} */
     const operations = [];
     /** @type {number | undefined} */
     let next = 0;
@@ -486,6 +494,51 @@ export class Store {
       next = page.next;
     }
     return operations;
+  }
+
+  /** @returns {Promise<void>} */
+  async refresh() {
+    await this.tail();
+  }
+
+  /** @returns {Promise<Operation<T>[]>} */
+  async tail() {
+    this.#ensureReadable();
+    // A writer knows everything that it wrote.
+    if (!this.#readOnly) return [];
+    const handle = this.#handle;
+    const { pages, inOrder, failure } = await native.refresh(handle);
+    if (failure !== undefined) throw toError(failure);
+    const operations = /** @type {Operation<T>[]} */ (pages.flatMap((page) => JSON.parse(page)));
+    if (this.#handle !== handle) return operations;
+    if (inOrder) {
+      for (const { op, id } of operations) {
+        if (op === "set") this.#view.changed(id);
+        else this.#view.deleted(id);
+      }
+    } else {
+      this.#takeChanged();
+    }
+    return operations;
+  }
+
+  /**
+   * @param {(ops: Operation<T>[]) => void} callback
+   * @param {number} [intervalMs]
+   */
+  watch(callback, intervalMs = 1000) {
+    this.#ensureReadable();
+    ensureFunction("callback", callback);
+    if (typeof intervalMs !== "number" || !(intervalMs >= 0)) {
+      throw argumentError(`Argument 'intervalMs' must be a number of milliseconds, got ${show(intervalMs)}`);
+    }
+    this.unwatch();
+    this.#watch = new Watch(() => this.tail(), callback, intervalMs);
+  }
+
+  unwatch() {
+    this.#watch?.stop();
+    this.#watch = undefined;
   }
 
   /** @returns {Promise<void>} */

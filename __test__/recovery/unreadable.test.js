@@ -181,13 +181,21 @@ describe("a snapshot of upstream's", () => {
     ["a header that is no object", `7\n${record("a")}`],
     ["a record that is no JSON", `${header}${record("a")}hello\n${record("b")}`],
     ["a record without an id", `${header}${record("a")}{"data":{}}\n`],
-    ["a record without data", `${header}${record("a")}{"id":"b"}\n`],
     ["a record whose id is no string", `${header}${record("a")}{"id":7,"data":{}}\n`],
     ["a member in the header that is not upstream's, without a checksum",
       `{"version":1,"timestamp":"t","count":1}\n${record("a")}`],
   ])("with %s is refused", async (_name, snapshot) => {
     writeParts(dir, { snapshot, activeRecords: 1 });
     await expectRefused({ code: expect.stringMatching(/^OPSLOG_/), path: snapshotPathOf(dir) });
+  });
+
+  it("with a record without data is opened: upstream writes that for a record that was set to undefined", async () => {
+    writeParts(dir, { snapshot: `${header}${record("a")}{"id":"b"}\n`, activeRecords: 2 });
+    const store = new Store();
+    await store.open(dir, { readOnly: true });
+    expect(store.has("b")).toBe(true);
+    expect(store.count()).toBe(2);
+    await store.close();
   });
 });
 

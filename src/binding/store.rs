@@ -209,6 +209,27 @@ pub async fn start(handle: u32) -> StartResult {
     }
 }
 
+/// What a reader has caught up with: JSON texts of arrays of operations.
+#[napi(object)]
+#[derive(Default)]
+pub struct RefreshResult {
+    pub pages: Vec<String>,
+    pub in_order: bool,
+    pub failure: Option<Failure>,
+}
+
+/// Lets a reader catch up with the writer.
+#[napi(catch_unwind)]
+pub async fn refresh(handle: u32) -> RefreshResult {
+    match blocking(move || get(handle).ok_or(Error::NotOpen)?.refresh()).await {
+        Ok(refreshed) => {
+            let pages = refreshed.pages(PAGE).into_iter().map(string).collect();
+            RefreshResult { pages, in_order: refreshed.in_order, failure: None }
+        }
+        Err(error) => RefreshResult { failure: Some((&error).into()), ..RefreshResult::default() },
+    }
+}
+
 /// The result of a hot call; see the module's description.
 fn accepted(result: Option<Result<Accepted>>) -> f64 {
     match result.unwrap_or(Err(Error::NotOpen)) {

@@ -93,6 +93,11 @@ impl State {
         self.next_seq
     }
 
+    /// Leaves out the sequence numbers up to one.
+    pub fn skip_to(&mut self, seq: u64) {
+        self.next_seq += seq;
+    }
+
     fn touch(&mut self, position: Position) {
         if let Some(moment) = &mut self.moment {
             moment.keep(position, || self.records.at(position).map(|(id, value)| (id.clone(), value.clone())));

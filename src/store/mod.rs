@@ -13,6 +13,7 @@ mod archive;
 mod checkpoint;
 mod close;
 mod commit;
+mod follow;
 mod open;
 mod options;
 mod queue;
@@ -23,6 +24,7 @@ mod write;
 mod writer;
 
 pub use archive::load_archive;
+pub use follow::Refreshed;
 pub use open::{Migration, Opening, RecoveryReport};
 pub use options::{Durability, OnDamage, Options, WriteMode};
 pub use queue::{Outcome, Ticket, Value};
@@ -36,6 +38,7 @@ use crate::format::op::Text;
 use crate::log::Log;
 use crate::state::State;
 use checkpoint::Job;
+use follow::Follow;
 use queue::{Batch, Item};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -69,6 +72,8 @@ struct Disk {
     log: Option<Log>,
     manifest: Manifest,
     lock: Option<Box<dyn StoreLock>>,
+    /// How far a reader has come.
+    follow: Option<Follow>,
 }
 
 /// State, queue and results; see the module's description for the locks.

@@ -4,6 +4,7 @@
 //! removes the leftovers of a crash, stores migrated records. Dropping an `Opening` gives the lock back.
 
 use super::checkpoint::{Job, write_snapshot};
+use super::follow::Follow;
 use super::read::Page;
 use super::{Disk, Inner, Options, Phase, Shared, Store, Wake};
 use crate::backend::{self, StorageBackend, StoreLock, discard, read_all};
@@ -22,7 +23,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 /// How often a reader reads the manifest again because a file that it named has gone.
-const ATTEMPTS: u32 = 100;
+pub(super) const ATTEMPTS: u32 = 100;
 /// Temporary lock files may belong to somebody who is opening the store right now.
 const LOCK_LEFTOVER_AGE: Duration = Duration::from_secs(10);
 
@@ -201,6 +202,7 @@ impl Opening {
 
     fn into_shared(self, manifest: Manifest, log: Option<Log>, wake: Wake) -> Shared {
         let ops = self.state.history.len() as u64;
+        let follow = if self.options.read_only { Follow::new(&self.scans) } else { None };
         let inner = Inner {
             state: self.state,
             phase: Phase::Open,
@@ -231,7 +233,7 @@ impl Opening {
         Shared {
             backend: self.backend,
             options: self.options,
-            disk: Mutex::new(Disk { log, manifest, lock: self.lock }),
+            disk: Mutex::new(Disk { log, manifest, lock: self.lock, follow }),
             inner: Mutex::new(inner),
             work: Condvar::new(),
             ended: Condvar::new(),
@@ -242,12 +244,12 @@ impl Opening {
     }
 }
 
-fn is_missing(error: &Error) -> bool {
+pub(super) fn is_missing(error: &Error) -> bool {
     error.is_not_found() || matches!(error, Error::SnapshotMissing { .. })
 }
 
 /// The manifest; `None` where there is no store yet.
-fn read_manifest(backend: &dyn StorageBackend) -> Result<Option<Manifest>> {
+pub(super) fn read_manifest(backend: &dyn StorageBackend) -> Result<Option<Manifest>> {
     let path = backend.full_path(names::MANIFEST);
     let what = match read_all(backend, names::MANIFEST) {
         Ok(bytes) if !bytes.is_empty() => return Manifest::parse(&bytes, &path).map(Some),
@@ -290,10 +292,15 @@ fn find_data(backend: &dyn StorageBackend) -> Result<Option<String>> {
     Ok(None)
 }
 
-type Generation = (u64, State, Vec<Scan>);
+/// Version of the records, the state, and the logs that led to it.
+pub(super) type Generation = (u64, State, Vec<Scan>);
 
 /// Reads the snapshot and the logs that a manifest names.
-fn load_generation(backend: &dyn StorageBackend, options: &Options, manifest: &Manifest) -> Result<Generation> {
+pub(super) fn load_generation(
+    backend: &dyn StorageBackend,
+    options: &Options,
+    manifest: &Manifest,
+) -> Result<Generation> {
     let logs = manifest.logs();
     let escapes = std::iter::once((&manifest.current_snapshot, names::SNAPSHOTS))
         .chain(logs.iter().map(|log| (log, names::OPS)))

@@ -75,9 +75,9 @@ impl StorageBackend for Faulty {
         self.disk.create_dirs()
     }
 
-    fn read(&self, path: &str) -> Result<Box<dyn Read + Send>> {
+    fn read(&self, path: &str, start: u64) -> Result<Box<dyn Read + Send>> {
         self.check("read", path, &[])?;
-        self.disk.read(path)
+        self.disk.read(path, start)
     }
 
     fn stat(&self, path: &str) -> Result<Stat> {

@@ -61,7 +61,8 @@ pub struct Model {
     pub archives: Archives,
     /// Checkpoint after so many operations.
     pub threshold: Option<u64>,
-    pub checkpoints: u64,
+    /// Records at the last checkpoint.
+    pub checkpointed: u64,
 }
 
 impl Model {
@@ -118,8 +119,7 @@ impl Model {
                     count += 1;
                 }
                 self.log.clear();
-                self.start = 0;
-                self.checkpoints += 1;
+                self.checkpoint();
                 Some(Value::Count(count))
             }
             Step::Flush(_) => Some(Value::None),
@@ -134,7 +134,16 @@ impl Model {
 
     pub fn checkpoint(&mut self) {
         self.start = self.log.len();
-        self.checkpoints += 1;
+        self.checkpointed = self.records.len() as u64;
+    }
+
+    /// Goes on with what a restart left of the history: its checkpoints need not all have been made. `None` if these
+    /// are not the last operations.
+    pub fn restarted(mut self, history: &[String], checkpointed: u64) -> Option<Self> {
+        self.log.drain(..self.log.len().checked_sub(history.len())?);
+        self.start = 0;
+        self.checkpointed = checkpointed;
+        (self.history() == history).then_some(self)
     }
 
     pub fn since_checkpoint(&self) -> u64 {

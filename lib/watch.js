@@ -1,0 +1,58 @@
+/**
+ * Polling for new operations. Keeps the process alive until it is stopped.
+ *
+ * The next look is planned when the last one has ended: looks never overlap. An error of the caller's callback is an
+ * uncaught exception, as one of any timer's callback is; an error of reading is told on stderr, once until it changes,
+ * and looked past.
+ */
+
+/** The greatest delay that a timer takes. */
+const LONGEST = 2 ** 31 - 1;
+
+/** @template T */
+export class Watch {
+  #tail;
+  #callback;
+  #delay;
+  #stopped = false;
+  #told = "";
+  /** @type {NodeJS.Timeout} */
+  #timer;
+
+  /**
+   * @param {() => Promise<import("../index.js").Operation<T>[]>} tail
+   * @param {(ops: import("../index.js").Operation<T>[]) => void} callback
+   * @param {number} intervalMs
+   */
+  constructor(tail, callback, intervalMs) {
+    this.#tail = tail;
+    this.#callback = callback;
+    this.#delay = Math.min(Math.max(Math.ceil(intervalMs), 1), LONGEST);
+    this.#timer = this.#plan();
+  }
+
+  #plan() {
+    return setTimeout(() => void this.#look(), this.#delay);
+  }
+
+  async #look() {
+    /** @type {import("../index.js").Operation<T>[]} */
+    let operations = [];
+    try {
+      operations = await this.#tail();
+      this.#told = "";
+    } catch (error) {
+      const { message } = /** @type {Error} */ (error);
+      if (!this.#stopped && message !== this.#told) console.error(`opslog: watch could not read: ${message}`);
+      this.#told = message;
+    }
+    if (this.#stopped) return;
+    this.#timer = this.#plan();
+    if (operations.length > 0) process.nextTick(this.#callback, operations);
+  }
+
+  stop() {
+    this.#stopped = true;
+    clearTimeout(this.#timer);
+  }
+}

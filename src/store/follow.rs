@@ -1,0 +1,276 @@
+//! Readers: following a writer across its appends, undos and checkpoints.
+//!
+//! A log changes at its end only: lines are appended and (undo) taken off. So a reader compares the last line that it
+//! knows with what stands there now, takes back what is gone, and reads on from there. When another log has become
+//! the current one, it reads the old one to its end first; the manifest says how many of its last lines the next log
+//! began with. A reader that fell too far behind (a log in between is gone) loads everything again and gets one
+//! operation for each record that differs.
+
+use super::open::{self, Generation};
+use super::{Disk, OnDamage, Phase, Shared, Store};
+use crate::backend::StorageBackend;
+use crate::clock;
+use crate::error::{Error, Result};
+use crate::format::manifest::Manifest;
+use crate::format::op::{Prev, Timestamp};
+use crate::log::{Loaded, Scan, scan_from};
+use crate::state::{Logged, Op, State};
+use std::io::Read;
+use std::sync::Arc;
+
+/// What a reader has caught up with.
+#[derive(Debug, Clone, Default)]
+pub struct Refreshed {
+    /// The new operations, in order.
+    pub ops: Vec<Arc<Op>>,
+    /// True if applying them in order gives the state. Otherwise other records changed as well:
+    /// see [`Store::take_changed`].
+    pub in_order: bool,
+}
+
+impl Refreshed {
+    /// The operations as JSON texts of arrays, of about `bytes` each.
+    pub fn pages(&self, bytes: usize) -> Vec<Vec<u8>> {
+        let mut pages = Vec::new();
+        let mut page = Vec::new();
+        for op in &self.ops {
+            page.push(if page.is_empty() { b'[' } else { b',' });
+            op.push_shown(&mut page);
+            if page.len() >= bytes {
+                page.push(b']');
+                pages.push(std::mem::take(&mut page));
+            }
+        }
+        if !page.is_empty() {
+            page.push(b']');
+            pages.push(page);
+        }
+        pages
+    }
+}
+
+/// A line that a reader has applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Known {
+    offset: u64,
+    len: u64,
+    hash: u32,
+}
+
+impl Known {
+    fn of(op: &Loaded) -> Self {
+        Known { offset: op.offset, len: op.len, hash: op.hash }
+    }
+
+    /// True if this very line still stands in the log.
+    fn stands(&self, backend: &dyn StorageBackend, path: &str) -> Result<bool> {
+        let mut bytes = Vec::new();
+        let read = backend.read(path, self.offset)?.take(self.len).read_to_end(&mut bytes);
+        read.map_err(|source| Error::io("read", backend.full_path(path), source))?;
+        Ok(bytes.len() as u64 == self.len && crc32c::crc32c(&bytes) == self.hash)
+    }
+}
+
+/// How far a reader has come.
+#[derive(Debug, Default)]
+pub(super) struct Follow {
+    /// The log that it reads.
+    path: String,
+    /// Its lines, in order; the same number as there are operations in the history.
+    known: Vec<Known>,
+}
+
+impl Follow {
+    /// Where a reader stands that has read these logs; `None` where there are several.
+    pub(super) fn new(scans: &[Scan]) -> Option<Self> {
+        match scans {
+            [scan] => Some(Follow { path: scan.path.clone(), known: scan.ops.iter().map(Known::of).collect() }),
+            _ => None,
+        }
+    }
+}
+
+/// What one look at a log showed, to be applied at once.
+struct Step {
+    /// Operations to take back.
+    gone: usize,
+    /// Operations to apply.
+    ops: Vec<Loaded>,
+    /// Operations that the snapshot covers now: the history drops so many from its start.
+    covered: usize,
+}
+
+impl Store {
+    /// Reads what a writer has done since the last look, and applies it. Returns the new operations; on a writer, none.
+    /// Blocks; several calls at once take turns, and each operation is returned to one of them.
+    ///
+    /// # Errors
+    /// As [`super::Opening::load`]; the state is as it was then.
+    pub fn refresh(&self) -> Result<Refreshed> {
+        if !self.shared.options.read_only {
+            return Ok(Refreshed::default());
+        }
+        self.shared.refresh()
+    }
+}
+
+impl Shared {
+    fn refresh(&self) -> Result<Refreshed> {
+        let mut disk = self.disk();
+        let mut attempt = 0;
+        let applied = loop {
+            attempt += 1;
+            let manifest = match open::read_manifest(&*self.backend)? {
+                Some(manifest) => manifest,
+                None => return Err(Error::NoStore { path: self.backend.full_path("") }),
+            };
+            match self.catch_up(&mut disk, &manifest) {
+                // A checkpoint removed a file after the manifest was read.
+                Err(error)
+                    if open::is_missing(&error)
+                        && attempt < open::ATTEMPTS
+                        && open::read_manifest(&*self.backend)?.as_ref() != Some(&manifest) => {}
+                other => break other?,
+            }
+        };
+        if self.inner().phase == Phase::Closed {
+            return Err(Error::NotOpen);
+        }
+        Ok(applied)
+    }
+
+    fn catch_up(&self, disk: &mut Disk, manifest: &Manifest) -> Result<Refreshed> {
+        if manifest.version > self.options.version {
+            let path = self.backend.full_path(&manifest.current_snapshot);
+            return Err(Error::NewerVersion { stored: manifest.version, requested: self.options.version, path });
+        }
+        let steps = match &disk.follow {
+            Some(follow) if manifest.active_agent_ops.is_none() => self.steps(follow, manifest)?,
+            _ => None,
+        };
+        let applied = match steps {
+            Some((steps, follow)) => {
+                disk.follow = Some(follow);
+                self.apply(steps)
+            }
+            None => {
+                let generation = open::load_generation(&*self.backend, &self.options, manifest)?;
+                disk.follow = Follow::new(&generation.2);
+                self.replace(generation)
+            }
+        };
+        disk.manifest = manifest.clone();
+        self.inner().manifest = Arc::new(manifest.clone());
+        Ok(applied)
+    }
+
+    /// What to do log by log, up to the current one; `None` where the way there is gone.
+    fn steps(&self, follow: &Follow, manifest: &Manifest) -> Result<Option<(Vec<Step>, Follow)>> {
+        let mut follow = Follow { path: follow.path.clone(), known: follow.known.clone() };
+        let mut steps = Vec::new();
+        while follow.path != manifest.active_ops {
+            let superseded = &manifest.previous.ops;
+            let Some(place) = superseded.iter().position(|log| log.path == follow.path) else { return Ok(None) };
+            let (Some(log), next) = (superseded.get(place), superseded.get(place + 1)) else { return Ok(None) };
+            match self.look(&mut follow) {
+                Err(error) if error.is_not_found() => return Ok(None),
+                other => steps.push(other?),
+            }
+            let carried = usize::try_from(log.carried).unwrap_or(usize::MAX);
+            let Some(covered) = follow.known.len().checked_sub(carried) else { return Ok(None) };
+            steps.push(Step { gone: 0, ops: Vec::new(), covered });
+            // The carried lines are a copy of the end of the log, blank lines between them included.
+            let tail = follow.known.split_off(covered);
+            let start = tail.first().map_or(0, |line| line.offset);
+            follow = Follow {
+                path: next.map_or_else(|| manifest.active_ops.clone(), |log| log.path.clone()),
+                known: tail.iter().map(|line| Known { offset: line.offset - start, ..*line }).collect(),
+            };
+        }
+        steps.push(self.look(&mut follow)?);
+        Ok(Some((steps, follow)))
+    }
+
+    /// Looks what has become of a log since it was last read, and notes how far it has been read now.
+    fn look(&self, follow: &mut Follow) -> Result<Step> {
+        let backend = &*self.backend;
+        let before = follow.known.len();
+        while let Some(last) = follow.known.last() {
+            if last.stands(backend, &follow.path)? {
+                break;
+            }
+            follow.known.pop();
+        }
+        let gone = before - follow.known.len();
+        let start = follow.known.last().map_or(0, |last| last.offset + last.len);
+        let scan = scan_from(backend, &follow.path, start, self.options.on_damage == OnDamage::Skip)?;
+        follow.known.extend(scan.ops.iter().map(Known::of));
+        Ok(Step { gone, ops: scan.ops, covered: 0 })
+    }
+
+    /// Applies what was found, all at once for who reads meanwhile.
+    fn apply(&self, steps: Vec<Step>) -> Refreshed {
+        let mut inner = self.inner();
+        let mut applied: Vec<Arc<Op>> = Vec::new();
+        let in_order = steps.iter().all(|step| step.gone == 0);
+        for step in steps {
+            for _ in 0..step.gone {
+                if let Some(op) = inner.state.pop() {
+                    inner.changed.push(op.id.clone());
+                    // Read in this very look and taken back by the writer since: never told.
+                    applied.retain(|seen| seen.seq != op.seq);
+                }
+            }
+            for op in step.ops {
+                if !in_order {
+                    inner.changed.push(op.id.clone());
+                }
+                inner.state.replay(&op.id, op.data, op.logged);
+                applied.extend(inner.state.history.back().cloned());
+            }
+            let covered = step.covered.min(inner.state.history.len());
+            inner.state.history.drain(..covered);
+        }
+        Refreshed { ops: applied, in_order }
+    }
+
+    /// Takes a newly loaded state over. One operation tells each difference.
+    fn replace(&self, (_, mut state, _): Generation) -> Refreshed {
+        let mut inner = self.inner();
+        let now = clock::now_ms();
+        let ts = Timestamp::Millis(now);
+        let mut differences = Vec::new();
+        let mut tell = |id: &crate::format::op::Text, before: Option<&crate::format::op::Text>, data| {
+            let op = Op { seq: 0, ts: now, id: id.clone(), position: 0, before: before.cloned(), data, logged: None };
+            let prev = Prev::of(op.before.as_ref(), op.data.as_ref());
+            let logged = Some(Box::new(Logged { ts: ts.clone(), prev, origin: None }));
+            differences.push(Arc::new(Op { logged, ..op }));
+        };
+        for (id, _) in inner.state.records.iter() {
+            if state.records.position(id).is_none() {
+                tell(id, inner.state.records.get(id), None);
+            }
+        }
+        for (id, value) in state.records.iter() {
+            let before = inner.state.records.get(id);
+            if before != Some(value) {
+                tell(id, before, Some(value.clone()));
+            }
+        }
+        inner.changed.extend(differences.iter().map(|op| op.id.clone()));
+        state.continue_after(inner.state.last_seq());
+        inner.state = state;
+        Refreshed { ops: differences, in_order: false }
+    }
+}
+
+impl State {
+    /// Numbers operations from here on after those of another state.
+    fn continue_after(&mut self, seq: u64) {
+        for op in &mut self.history {
+            let numbered = Op { seq: op.seq + seq, ..Op::clone(op) };
+            *op = Arc::new(numbered);
+        }
+        self.skip_to(seq);
+    }
+}
