@@ -19,6 +19,9 @@ export declare function changed(handle: number): string | null
 
 export declare function close(handle: number): number
 
+/** Ends a stream early. */
+export declare function closeStream(stream: number): void
+
 export declare function compact(handle: number): number
 
 export declare function countRecords(handle: number): number
@@ -135,6 +138,9 @@ export interface NoticeText {
   failure: Failure
 }
 
+/** Streams the operations since the last checkpoint, as they are now. */
+export declare function openOperations(handle: number): StreamResult
+
 /** Options of `load`. Infinity is a count like others. */
 export interface OpenOptions {
   /** Absent: adaptive. */
@@ -149,10 +155,19 @@ export interface OpenOptions {
   recovery: 'reject' | 'skip'
 }
 
+/** Streams the records of the current snapshot of a store. */
+export declare function openSnapshot(handle: number): Promise<StreamResult>
+
+/** Streams the records of a snapshot file. */
+export declare function openSnapshotFile(dir: string, path: string): Promise<StreamResult>
+
 /** Operations since the last checkpoint from the `start`th on, of one record if `id` is given: JSON text of an array. */
 export declare function operations(handle: number, id: string | null, start: number): RecordPage | null
 
 export declare function page(handle: number, start: number): RecordPage | null
+
+/** The next part of a stream. One call at a time. */
+export declare function readStream(stream: number): Promise<StreamPart>
 
 /** A part of the records: `[id, value, …]` as JSON text, and where the next part begins. */
 export interface RecordPage {
@@ -213,6 +228,20 @@ export interface StoreCounts {
   opsCount: number
   archiveSegments: number
   checkpointFailure?: Failure
+}
+
+/** A part of a stream: JSON text of an array, `[id, value, …]` or of operations; absent at the end. */
+export interface StreamPart {
+  json?: string
+  failure?: Failure
+}
+
+/** A stream that was opened. */
+export interface StreamResult {
+  stream?: number
+  /** Schema version of the records, of a snapshot. */
+  version?: number
+  failure?: Failure
 }
 
 export declare function undo(handle: number): number

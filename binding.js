@@ -773,11 +773,12 @@ if (
   }
 }
 
-const { archive, beginBatch, changed, close, compact, countRecords, counts, endBatch, finishAll, flush, getRecord, hasRecord, isClosed, isWriting, kick, lastFailure, load, loadArchive, loadedPage, loadedSegments, manifest, migrateSegment, migrateValues, news, operations, page, refresh, register, release, remove, set, settled, start, undo } = nativeBinding
+const { archive, beginBatch, changed, close, closeStream, compact, countRecords, counts, endBatch, finishAll, flush, getRecord, hasRecord, isClosed, isWriting, kick, lastFailure, load, loadArchive, loadedPage, loadedSegments, manifest, migrateSegment, migrateValues, news, openOperations, openSnapshot, openSnapshotFile, operations, page, readStream, refresh, register, release, remove, set, settled, start, undo } = nativeBinding
 export { archive }
 export { beginBatch }
 export { changed }
 export { close }
+export { closeStream }
 export { compact }
 export { countRecords }
 export { counts }
@@ -798,8 +799,12 @@ export { manifest }
 export { migrateSegment }
 export { migrateValues }
 export { news }
+export { openOperations }
+export { openSnapshot }
+export { openSnapshotFile }
 export { operations }
 export { page }
+export { readStream }
 export { refresh }
 export { register }
 export { release }

@@ -234,6 +234,18 @@ export declare class Store<T = Record<string, unknown>> {
   stats(): StoreStats;
 
   /**
+   * The records of the current snapshot, in order, one piece of the file in memory at a time. Together with
+   * {@link Store.getWalOps} they give the current state. Leaving the loop early closes the file.
+   */
+  streamSnapshot(): AsyncGenerator<[string, T]>;
+
+  /** Operations since the last checkpoint, oldest first; with `sinceTimestamp`, those with a later timestamp. */
+  getWalOps(sinceTimestamp?: string): AsyncGenerator<Operation<T>>;
+
+  /** `await using store = …`: closes the store, if it is open, at the end of the scope. */
+  [Symbol.asyncDispose](): Promise<void>;
+
+  /**
    * In a read-only store: catches up with the writer, across its checkpoints and undos. On a writer it changes
    * nothing. If it rejects, the state is as it was.
    */

@@ -15,6 +15,7 @@ import { WAKE, enter, environmentNumber, leave, setBusy } from "./environment.js
 import { argumentError, show, stateError, toError, withCode } from "./errors.js";
 import { migrateLoaded, migrateSegment } from "./migrate.js";
 import { readOptions } from "./options.js";
+import { operations, records } from "./streams.js";
 import { idText, isThenable, valueText } from "./values.js";
 import { View } from "./view.js";
 import { Watch } from "./watch.js";
@@ -452,6 +453,10 @@ export class Store {
     return { currentSnapshot, activeOps, archiveSegments, stats };
   }
 
+  async [Symbol.asyncDispose]() {
+    if (this.#phase === "open" || this.#phase === "closing") await this.close();
+  }
+
   /** @returns {StoreStats} */
   stats() {
     this.#ensureReadable();
@@ -474,8 +479,8 @@ export class Store {
    */
   getOps(since) {
     this.#ensureReadable();
-    const operations = this.#operations(null);
-    return since ? operations.filter((operation) => operation.ts > since) : operations;
+    const all = this.#operations(null);
+    return since ? all.filter((operation) => operation.ts > since) : all;
   }
 
   /**
@@ -484,16 +489,31 @@ export class Store {
    */
   #operations(id) {
     /** @type {Operation<T>[]} */
-    const operations = [];
+    const found = [];
     /** @type {number | undefined} */
     let next = 0;
     while (next !== undefined) {
       const page = native.operations(this.#handle, id, next);
       if (page === null) break;
-      for (const operation of JSON.parse(page.json)) operations.push(operation);
+      for (const operation of JSON.parse(page.json)) found.push(operation);
       next = page.next;
     }
-    return operations;
+    return found;
+  }
+
+  /** @returns {AsyncGenerator<[string, T], void>} */
+  async *streamSnapshot() {
+    this.#ensureReadable();
+    yield* records(await native.openSnapshot(this.#handle));
+  }
+
+  /**
+   * @param {string} [sinceTimestamp]
+   * @returns {AsyncGenerator<Operation<T>, void>}
+   */
+  async *getWalOps(sinceTimestamp) {
+    this.#ensureReadable();
+    yield* operations(native.openOperations(this.#handle), sinceTimestamp);
   }
 
   /** @returns {Promise<void>} */
@@ -509,17 +529,17 @@ export class Store {
     const handle = this.#handle;
     const { pages, inOrder, failure } = await native.refresh(handle);
     if (failure !== undefined) throw toError(failure);
-    const operations = /** @type {Operation<T>[]} */ (pages.flatMap((page) => JSON.parse(page)));
-    if (this.#handle !== handle) return operations;
+    const found = /** @type {Operation<T>[]} */ (pages.flatMap((page) => JSON.parse(page)));
+    if (this.#handle !== handle) return found;
     if (inOrder) {
-      for (const { op, id } of operations) {
+      for (const { op, id } of found) {
         if (op === "set") this.#view.changed(id);
         else this.#view.deleted(id);
       }
     } else {
       this.#takeChanged();
     }
-    return operations;
+    return found;
   }
 
   /**

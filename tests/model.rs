@@ -373,6 +373,8 @@ fn any_failing_move() -> impl Strategy<Value = Move> {
 
 /// Ends all calls: those that could be written happened in their order, and the others never did.
 fn end_all(store: &Store, model: &mut Model, pending: &mut Vec<(Option<Ticket>, Step)>) {
+    // An undo behind a call that failed takes back another operation: what follows it may be impossible for a while.
+    let undone = pending.iter().any(|(_, step)| matches!(step, Step::Undo));
     for (ticket, step) in pending.drain(..) {
         match wait(store, ticket) {
             // It was possible when it was called, and is nothing by now.
@@ -382,7 +384,7 @@ fn end_all(store: &Store, model: &mut Model, pending: &mut Vec<(Option<Ticket>, 
                 assert_eq!(model.apply(&step), Some(value), "{step:?}");
             }
             Err(Error::Io { .. }) => assert!(is_poisoned(&step), "{step:?} fails because of another"),
-            Err(Error::RecordNotFound { .. }) => assert_eq!(model.clone().apply(&step), None, "{step:?}"),
+            Err(Error::RecordNotFound { .. }) => assert!(undone || model.clone().apply(&step).is_none(), "{step:?}"),
             Err(error) => panic!("{step:?}: {error}"),
         }
     }

@@ -32,6 +32,92 @@ impl Line<'_> {
     }
 }
 
+/// A file that is read line by line.
+pub struct Lines {
+    input: Box<dyn Read + Send>,
+    path: String,
+    piece: Vec<u8>,
+    /// Where in the piece the next line begins.
+    first: usize,
+    /// Up to where no newline was found.
+    searched: usize,
+    filled: usize,
+    offset: u64,
+    number: u64,
+    ended: bool,
+}
+
+impl Lines {
+    /// Opens a file at byte `start`, where a line begins; it counts as the first.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn open(backend: &dyn StorageBackend, path: &str, start: u64) -> Result<Self> {
+        Ok(Lines {
+            input: backend.read(path, start)?,
+            path: backend.full_path(path),
+            piece: vec![0; PIECE],
+            first: 0,
+            searched: 0,
+            filled: 0,
+            offset: start,
+            number: 0,
+            ended: false,
+        })
+    }
+
+    /// The next line; `None` at the end of the file.
+    ///
+    /// # Errors
+    /// `Io` where the file cannot be read.
+    #[allow(clippy::should_implement_trait, reason = "a line borrows from the reader, which an Iterator cannot say")]
+    pub fn next(&mut self) -> Result<Option<Line<'_>>> {
+        let end = loop {
+            let rest = self.piece.get(self.searched..self.filled).unwrap_or_default();
+            if let Some(length) = memchr::memchr(b'\n', rest) {
+                break Some(self.searched + length);
+            }
+            self.searched = self.filled;
+            if self.ended {
+                break None;
+            }
+            self.fill()?;
+        };
+        let (first, offset) = (self.first, self.offset);
+        let to = end.unwrap_or(self.filled);
+        if end.is_none() && first == to {
+            return Ok(None);
+        }
+        self.number += 1;
+        self.first = end.map_or(to, |end| end + 1);
+        self.searched = self.first;
+        self.offset += (self.first - first) as u64;
+        let bytes = self.piece.get(first..to).unwrap_or_default();
+        Ok(Some(Line { bytes, offset, number: self.number, ended: end.is_some() }))
+    }
+
+    /// The file's length, once the last line has been read.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Moves the line whose end is missing to the front of the piece and reads on behind it.
+    fn fill(&mut self) -> Result<()> {
+        self.piece.copy_within(self.first..self.filled, 0);
+        self.filled -= self.first;
+        self.searched -= self.first;
+        self.first = 0;
+        if self.filled == self.piece.len() {
+            self.piece.resize(self.piece.len() * 2, 0);
+        }
+        let read = fill(&mut *self.input, self.piece.get_mut(self.filled..).unwrap_or_default())
+            .map_err(|source| Error::io("read", self.path.clone(), source))?;
+        self.filled += read;
+        self.ended = read == 0;
+        Ok(())
+    }
+}
+
 /// Calls `each` for every line of a file from byte `start` on (where a line begins; it counts as the first), in order,
 /// and returns the file's length.
 ///
@@ -43,36 +129,11 @@ pub fn read_lines(
     start: u64,
     mut each: impl FnMut(Line<'_>) -> Result<()>,
 ) -> Result<u64> {
-    let mut input = backend.read(path, start)?;
-    let mut piece = vec![0; PIECE];
-    // Bytes of a line whose end is not there yet stand at the front of the piece.
-    let (mut held, mut offset, mut number) = (0, start, 0);
-    loop {
-        if held == piece.len() {
-            piece.resize(piece.len() * 2, 0);
-        }
-        let read = fill(&mut *input, piece.get_mut(held..).unwrap_or_default())
-            .map_err(|source| Error::io("read", backend.full_path(path), source))?;
-        let filled = held + read;
-        let (mut first, mut searched) = (0, held);
-        while let Some(length) = piece.get(searched..filled).and_then(|rest| memchr::memchr(b'\n', rest)) {
-            let end = searched + length;
-            number += 1;
-            each(Line { bytes: piece.get(first..end).unwrap_or_default(), offset, number, ended: true })?;
-            offset += (end + 1 - first) as u64;
-            (first, searched) = (end + 1, end + 1);
-        }
-        if read == 0 {
-            if first < filled {
-                let bytes = piece.get(first..filled).unwrap_or_default();
-                each(Line { bytes, offset, number: number + 1, ended: false })?;
-                offset += bytes.len() as u64;
-            }
-            return Ok(offset);
-        }
-        piece.copy_within(first..filled, 0);
-        held = filled - first;
+    let mut lines = Lines::open(backend, path, start)?;
+    while let Some(line) = lines.next()? {
+        each(line)?;
     }
+    Ok(lines.offset())
 }
 
 /// Reads until the buffer is full or the file ends.

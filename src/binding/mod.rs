@@ -11,4 +11,5 @@ mod errors;
 mod options;
 mod registry;
 mod store;
+mod streams;
 mod text;

@@ -13,7 +13,7 @@ use napi_derive::napi;
 use std::sync::Arc;
 
 /// Strings cross in pieces of about this size: none comes near the greatest length of a JavaScript string.
-const PAGE: usize = 4 << 20;
+pub(super) const PAGE: usize = 4 << 20;
 
 /// What `load` found.
 #[napi(object)]
@@ -102,12 +102,12 @@ pub struct StoreCounts {
 }
 
 /// Runs blocking work on the pool of the async runtime.
-async fn blocking<R: Send + 'static>(work: impl FnOnce() -> Result<R> + Send + 'static) -> Result<R> {
+pub(super) async fn blocking<R: Send + 'static>(work: impl FnOnce() -> Result<R> + Send + 'static) -> Result<R> {
     let done = napi::bindgen_prelude::spawn_blocking(work).await;
     done.unwrap_or_else(|_| Err(Error::Failed { message: "The call failed unexpectedly".to_owned(), cause: None }))
 }
 
-fn string(bytes: Vec<u8>) -> String {
+pub(super) fn string(bytes: Vec<u8>) -> String {
     // Texts come from JavaScript or have been checked when they were read.
     String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
 }

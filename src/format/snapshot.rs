@@ -8,7 +8,7 @@
 
 use super::json;
 use super::op::{Text, hex, parse_hex};
-use crate::backend::lines::{Line, read_lines};
+use crate::backend::lines::{Line, Lines};
 use crate::backend::{StorageBackend, StorageFile, read_all};
 use crate::error::{Error, Result};
 use std::borrow::Cow;
@@ -81,46 +81,103 @@ pub fn read(
     fallback: u64,
     mut each: impl FnMut(Text, Text),
 ) -> Result<Header> {
-    let full = backend.full_path(path);
-    let (mut header, mut is_document, mut crc, mut found) = (None, false, 0, 0);
-    let read = read_lines(backend, path, 0, |line| {
-        let Some(LineHeader { crc: checked, .. }) = header else {
-            header = match first_line(line.bytes) {
-                FirstLine::Header(header) => Some(header),
-                FirstLine::Damaged(what) => return Err(at_line(&full, &what, &line)),
-                FirstLine::Document => {
-                    is_document = true;
-                    return Err(Error::corrupt(&*full, "Invalid snapshot: not lines"));
-                }
-            };
-            crc = append(crc32c::crc32c(&without_crc(line.bytes)), b"\n", line.ended);
-            return Ok(());
-        };
-        if checked.is_some() {
-            crc = append(crc32c::crc32c_append(crc, line.bytes), b"\n", line.ended);
-        }
-        // With a checksum over everything a record is split only; without one every byte of it is looked at.
-        let record = if checked.is_some() { split_record(line.bytes) } else { parse_record(line.bytes) };
-        match record {
-            Some((id, value)) => {
-                found += 1;
-                each(id.as_ref().into(), value.into());
+    let mut reader = Reader::open(backend, path, fallback)?;
+    while let Some((id, value)) = reader.next()? {
+        each(id, value);
+    }
+    Ok(reader.header)
+}
+
+/// A snapshot that is read record by record: in bounded memory, unless it is a document of the format before 0.7.
+pub struct Reader {
+    header: Header,
+    path: String,
+    content: Content,
+    found: u64,
+    fallback: u64,
+}
+
+enum Content {
+    Lines { lines: Lines, recorded: Option<u32>, crc: u32 },
+    Document(std::vec::IntoIter<(Text, Text)>),
+}
+
+impl Reader {
+    /// Opens a snapshot and reads its header; see [`read`].
+    ///
+    /// # Errors
+    /// As [`read`].
+    pub fn open(backend: &dyn StorageBackend, path: &str, fallback: u64) -> Result<Self> {
+        let full = backend.full_path(path);
+        let mut lines = Lines::open(backend, path, 0)?;
+        let Some(line) = lines.next()? else { return Err(Error::corrupt(full, "Invalid snapshot: empty file")) };
+        let (header, content) = match first_line(line.bytes) {
+            FirstLine::Header(header) => {
+                let crc = append(crc32c::crc32c(&without_crc(line.bytes)), b"\n", line.ended);
+                let read = Header { version: header.version, count: header.count };
+                (read, Content::Lines { lines, recorded: header.crc, crc })
             }
-            None if line.is_blank() => {}
-            None => return Err(at_line(&full, "Invalid snapshot: damaged record", &line)),
+            FirstLine::Damaged(what) => return Err(at_line(&full, &what, &line)),
+            FirstLine::Document => {
+                let mut records = Vec::new();
+                let document = read_all(backend, path)?;
+                let header = read_document(&document, &full, |id, value| records.push((id, value)))?;
+                (header, Content::Document(records.into_iter()))
+            }
+        };
+        Ok(Reader { header, path: full, content, found: 0, fallback })
+    }
+
+    /// What the snapshot says of itself.
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// The next record; `None` at the end, once everything has been found sound.
+    ///
+    /// # Errors
+    /// As [`read`].
+    #[allow(clippy::should_implement_trait, reason = "it can fail")]
+    pub fn next(&mut self) -> Result<Option<(Text, Text)>> {
+        let record = match &mut self.content {
+            Content::Document(records) => records.next(),
+            Content::Lines { lines, recorded, crc } => loop {
+                let Some(line) = lines.next()? else { break None };
+                // With a checksum over everything a record is split only; without one every byte is looked at.
+                let record = if recorded.is_some() {
+                    *crc = append(crc32c::crc32c_append(*crc, line.bytes), b"\n", line.ended);
+                    split_record(line.bytes)
+                } else {
+                    parse_record(line.bytes)
+                };
+                match record {
+                    Some((id, value)) => break Some((id.as_ref().into(), value.into())),
+                    None if line.is_blank() => {}
+                    None => return Err(at_line(&self.path, "Invalid snapshot: damaged record", &line)),
+                }
+            },
+        };
+        if record.is_some() {
+            self.found += 1;
+        } else {
+            self.check_end()?;
+        }
+        Ok(record)
+    }
+
+    fn check_end(&self) -> Result<()> {
+        if let Content::Lines { recorded: Some(recorded), crc, .. } = &self.content
+            && recorded != crc
+        {
+            return Err(Error::corrupt(&*self.path, "Invalid snapshot: checksum mismatch"));
+        }
+        let expected = self.header.count.unwrap_or(self.fallback);
+        if self.found < expected {
+            let message = format!("Invalid snapshot: {} of {expected} records", self.found);
+            return Err(Error::corrupt(&*self.path, message));
         }
         Ok(())
-    });
-    if is_document {
-        let (header, found) = read_document(&read_all(backend, path)?, &full, each)?;
-        return enough(header, found, fallback, &full);
     }
-    read?;
-    let Some(header) = header else { return Err(Error::corrupt(full, "Invalid snapshot: empty file")) };
-    if header.crc.is_some_and(|recorded| recorded != crc) {
-        return Err(Error::corrupt(full, "Invalid snapshot: checksum mismatch"));
-    }
-    enough(Header { version: header.version, count: header.count }, found, fallback, &full)
 }
 
 fn append(crc: u32, newline: &[u8], ended: bool) -> u32 {
@@ -134,14 +191,6 @@ fn at_line(path: &str, message: &str, line: &Line<'_>) -> Error {
         line: Some(line.number),
         byte: Some(line.offset),
     }
-}
-
-fn enough(header: Header, found: u64, fallback: u64, path: &str) -> Result<Header> {
-    let expected = header.count.unwrap_or(fallback);
-    if found < expected {
-        return Err(Error::corrupt(path, format!("Invalid snapshot: {found} of {expected} records")));
-    }
-    Ok(header)
 }
 
 #[derive(Debug)]
@@ -240,7 +289,7 @@ fn parse_record(line: &[u8]) -> Option<(Cow<'_, [u8]>, &[u8])> {
 }
 
 /// Reads a document of the format before 0.7.
-fn read_document(bytes: &[u8], path: &str, mut each: impl FnMut(Text, Text)) -> Result<(Header, u64)> {
+fn read_document(bytes: &[u8], path: &str, mut each: impl FnMut(Text, Text)) -> Result<Header> {
     let invalid = |what: &str| Error::corrupt(path, format!("Invalid snapshot: {what}"));
     if bytes.is_empty() {
         return Err(invalid("empty file"));
@@ -262,13 +311,12 @@ fn read_document(bytes: &[u8], path: &str, mut each: impl FnMut(Text, Text)) -> 
     let Some(records) = member(b"\"records\"").and_then(json::members) else {
         return Err(invalid("records must be an object"));
     };
-    let found = records.len() as u64;
     for (id, value) in in_javascript_order(records) {
         let mut compact = Vec::with_capacity(value.len());
         json::push_compact(value, &mut compact);
         each(json::canonical_string(id).as_ref().into(), compact.into());
     }
-    Ok((Header { version, count: None }, found))
+    Ok(Header { version, count: None })
 }
 
 /// Members as JavaScript enumerates them: array indices first, ascending, then the others as they stand.

@@ -1,10 +1,11 @@
 //! Reading: no I/O, and every call sees what was called before it.
 
 use super::{Phase, Store};
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::format::manifest::Manifest;
 use crate::format::op::Text;
-use crate::state::{Position, State};
+use crate::format::snapshot;
+use crate::state::{Op, Position, State};
 use std::sync::Arc;
 
 /// A part of the records, in order.
@@ -71,6 +72,27 @@ impl Store {
         }
         json.push(b']');
         (json, None)
+    }
+
+    /// The operations since the last checkpoint.
+    pub fn history(&self) -> Vec<Arc<Op>> {
+        self.shared.inner().state.history.iter().cloned().collect()
+    }
+
+    /// Opens the current snapshot for reading record by record.
+    ///
+    /// # Errors
+    /// As [`snapshot::read`].
+    pub fn snapshot_reader(&self) -> Result<snapshot::Reader> {
+        loop {
+            let manifest = self.manifest();
+            match snapshot::Reader::open(&*self.shared.backend, &manifest.current_snapshot, 0) {
+                // Another checkpoint has removed it since.
+                Err(error) if error.is_not_found() && self.manifest().current_snapshot != manifest.current_snapshot => {
+                }
+                other => return other,
+            }
+        }
     }
 
     /// Counts.
