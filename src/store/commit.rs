@@ -51,14 +51,31 @@ impl Group {
         }
     }
 
-    fn encode(&self) -> (Vec<u8>, Vec<LineMark>) {
-        let mut bytes = Vec::with_capacity(self.bytes);
-        let mut marks = Vec::with_capacity(self.ops.len());
+    fn encode(&self, encoded: &mut Encoded) {
+        let Encoded { bytes, marks } = encoded;
+        bytes.clear();
+        bytes.reserve(self.bytes);
+        marks.clear();
         for (op, batch) in &self.ops {
             marks.push(LineMark { seq: op.seq, offset: bytes.len() as u64, batch: *batch });
-            op.push_line(*batch, &mut bytes);
+            op.push_line(*batch, bytes);
         }
-        (bytes, marks)
+    }
+}
+
+/// Lines that are about to be written. Used again from commit to commit.
+#[derive(Default)]
+pub(super) struct Encoded {
+    bytes: Vec<u8>,
+    marks: Vec<LineMark>,
+}
+
+impl Encoded {
+    /// Gives memory back after a large commit.
+    fn shrink(&mut self) {
+        if self.bytes.capacity() > SMALL_BYTES {
+            *self = Encoded::default();
+        }
     }
 }
 
@@ -91,8 +108,9 @@ impl Shared {
         let Some(log) = &mut disk.log else { return false };
         let fsync = self.options.durability == Durability::Fsync;
         let sync = fsync && (self.options.write_mode == WriteMode::Immediate || group.sync);
-        let (bytes, marks) = group.encode();
-        let appended = log.append(&bytes, &marks, sync && !group.acknowledged);
+        group.encode(&mut disk.encoded);
+        let appended = log.append(&disk.encoded.bytes, &disk.encoded.marks, sync && !group.acknowledged);
+        disk.encoded.shrink();
         match appended {
             Ok(()) => {
                 if sync
@@ -134,8 +152,8 @@ impl Shared {
     fn written(&self, items: usize, unsynced: bool) {
         let mut inner = self.inner();
         let mut told = false;
-        for item in inner.queue.drain(..items).collect::<Vec<_>>() {
-            if let Item::Write(write) = item {
+        for _ in 0..items {
+            if let Some(Item::Write(write)) = inner.queue.pop_front() {
                 inner.through = write.ticket;
                 told |= write.ack == Ack::Waiting;
             }

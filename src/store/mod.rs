@@ -38,6 +38,7 @@ use crate::format::op::Text;
 use crate::log::Log;
 use crate::state::State;
 use checkpoint::Job;
+use commit::Encoded;
 use follow::Follow;
 use queue::{Batch, Item};
 use std::collections::VecDeque;
@@ -74,6 +75,7 @@ struct Disk {
     lock: Option<Box<dyn StoreLock>>,
     /// How far a reader has come.
     follow: Option<Follow>,
+    encoded: Encoded,
 }
 
 /// State, queue and results; see the module's description for the locks.

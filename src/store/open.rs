@@ -4,6 +4,7 @@
 //! removes the leftovers of a crash, stores migrated records. Dropping an `Opening` gives the lock back.
 
 use super::checkpoint::{Job, write_snapshot};
+use super::commit::Encoded;
 use super::follow::Follow;
 use super::read::Page;
 use super::{Disk, Inner, Options, Phase, Shared, Store, Wake};
@@ -233,7 +234,7 @@ impl Opening {
         Shared {
             backend: self.backend,
             options: self.options,
-            disk: Mutex::new(Disk { log, manifest, lock: self.lock, follow }),
+            disk: Mutex::new(Disk { log, manifest, lock: self.lock, follow, encoded: Encoded::default() }),
             inner: Mutex::new(inner),
             work: Condvar::new(),
             ended: Condvar::new(),
