@@ -30,6 +30,12 @@ pub fn archive(segment: &str) -> String {
     format!("{ARCHIVE}/archive-{segment}.json")
 }
 
+/// The number in the name of a snapshot or log.
+pub fn number(path: &str) -> Option<u64> {
+    let (stem, _) = path.rsplit_once('.')?;
+    stem.rsplit_once('-')?.1.parse().ok()
+}
+
 /// Where the part that recovery cuts off a log is kept. Does not end in `.jsonl`: no reader takes it for a log.
 pub fn cut(log: &str, number: u64) -> String {
     format!("{log}.cut-{number}")

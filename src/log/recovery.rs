@@ -29,6 +29,8 @@ pub struct Loaded {
     pub logged: Logged,
     /// Byte at which its line begins.
     pub offset: u64,
+    /// Byte at which what belongs to it begins: invalid lines that were skipped go with the line after them.
+    pub from: u64,
     /// How many more lines of its batch should follow.
     pub batch: Option<u64>,
     /// Length of its line, without the newline.
@@ -96,11 +98,14 @@ pub fn scan_from(backend: &dyn StorageBackend, path: &str, start: u64, skip: boo
     scan.report.path = backend.full_path(path);
     let mut bad: Option<BadRun> = None;
     let (mut checked, mut sealed) = (false, true);
+    // Operations before a seal: no batch that is cut off reaches back over it.
+    let mut before_seal = 0;
     let len = read_lines(backend, path, start, |line| {
         if line.is_blank() {
             // Between invalid lines it is a part of them; after a valid one it seals.
             if bad.is_none() && line.ended {
                 sealed = true;
+                before_seal = scan.ops.len();
                 scan.end = line.end();
             }
             return Ok(());
@@ -129,15 +134,15 @@ pub fn scan_from(backend: &dyn StorageBackend, path: &str, start: u64, skip: boo
                 }
                 checked |= parsed.checked;
                 sealed = parsed.batch.is_none_or(|remaining| remaining == 0);
+                scan.ops.push(loaded(&line, &parsed, scan.end));
                 scan.end = line.end();
                 scan.newline_missing = !line.ended;
-                scan.ops.push(loaded(&line, &parsed));
             }
         }
         Ok(())
     })?;
     if !sealed {
-        scan.drop_incomplete_batch();
+        scan.drop_incomplete_batch(before_seal);
     }
     scan.report.cut = len - scan.end;
     scan.report.cut_lines = bad.map_or(0, |run| run.ended);
@@ -156,7 +161,7 @@ fn corrupt(path: &str, run: &BadRun) -> Error {
     }
 }
 
-fn loaded(line: &Line<'_>, parsed: &op::Line<'_>) -> Loaded {
+fn loaded(line: &Line<'_>, parsed: &op::Line<'_>, from: u64) -> Loaded {
     let prev = match (parsed.prev, parsed.delta) {
         (b"null", _) => Prev::Null,
         (text, true) => Prev::Delta(text.into()),
@@ -169,6 +174,7 @@ fn loaded(line: &Line<'_>, parsed: &op::Line<'_>) -> Loaded {
         data: if parsed.kind == OpKind::Set { parsed.data.map(Text::from) } else { None },
         logged: Logged { ts: Timestamp::Logged(parsed.ts.into()), prev, origin },
         offset: line.offset,
+        from,
         batch: parsed.batch,
         len: line.bytes.len() as u64,
         hash: crc32c::crc32c(line.bytes),
@@ -177,9 +183,10 @@ fn loaded(line: &Line<'_>, parsed: &op::Line<'_>) -> Loaded {
 
 impl Scan {
     /// Drops the lines of the batch at the end: its numbers count down by one, back to where it began.
-    fn drop_incomplete_batch(&mut self) {
+    fn drop_incomplete_batch(&mut self, before: usize) {
         let mut expected = self.ops.last().and_then(|last| last.batch);
         while let Some(last) = self.ops.last()
+            && self.ops.len() > before
             && last.batch.is_some()
             && last.batch == expected
         {

@@ -40,6 +40,13 @@ pub struct Log {
     lines: VecDeque<LineMark>,
 }
 
+impl Drop for Log {
+    fn drop(&mut self) {
+        // A rejected line that could not be cut off at once must not be read again.
+        let _ = self.mend();
+    }
+}
+
 impl Log {
     /// A log whose lines are known and durable up to `end`.
     pub fn new(path: String, file: Box<dyn StorageFile>, end: u64, lines: VecDeque<LineMark>) -> Self {
@@ -150,33 +157,36 @@ impl Log {
         };
         let before = self.lines.len().checked_sub(2).and_then(|at| self.lines.get(at));
         let seal = before.is_some_and(|before| before.batch.is_some_and(|remaining| remaining > 0));
-        let mut first = [0];
+        // What is rejected has not happened: the line is put back where it could not be taken off.
+        let mut line = vec![0; usize::try_from(self.end - last.offset).unwrap_or(usize::MAX)];
+        if self.file.read(last.offset, &mut line).map_err(write)? != line.len() {
+            let missing = Error::corrupt(self.path.clone(), "The operation log is shorter than it was");
+            return Err(AppendError::Write(missing));
+        }
         if seal {
             // ORDER: the seal goes over the first byte of the line, and is durable before the rest of the line goes:
             // at no moment do the lines before it stand unsealed.
-            if self.file.read(last.offset, &mut first).map_err(write)? != 1 {
-                let missing = Error::corrupt(self.path.clone(), "The operation log is shorter than it was");
-                return Err(AppendError::Write(missing));
-            }
             self.file.write(last.offset, b"\n").map_err(write)?;
             self.dirty = true;
-            if sync {
-                self.sync().map_err(AppendError::Sync)?;
+            if sync && let Err(error) = self.sync() {
+                let _ = self.file.write(last.offset, &line);
+                return Err(AppendError::Sync(error));
             }
         }
         let end = last.offset + u64::from(seal);
         if let Err(error) = self.file.truncate(end) {
-            if seal && let Err(error) = self.file.write(last.offset, &first) {
+            if seal && let Err(error) = self.file.write(last.offset, &line) {
                 return Err(AppendError::Sync(error));
             }
             return Err(AppendError::Write(error));
         }
+        self.dirty = true;
+        if sync && let Err(error) = self.sync() {
+            let _ = self.file.write(last.offset, &line);
+            return Err(AppendError::Sync(error));
+        }
         self.lines.pop_back();
         self.end = end;
-        self.dirty = true;
-        if sync {
-            self.sync().map_err(AppendError::Sync)?;
-        }
         Ok(())
     }
 

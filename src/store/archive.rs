@@ -131,9 +131,25 @@ impl Shared {
             Some(bytes) => Segment::parse(bytes, &backend.full_path(&path))?,
             None => Segment { version: self.options.version, period: segment.to_owned(), records: Vec::new() },
         };
+        // What no manifest counts is the rest of an archive call that never ended: its records are in the store.
+        let listed = disk.manifest.archive_segments.contains(&path);
+        if !listed {
+            content.records.clear();
+        }
         let before = content.records.len();
+        let calls = taken.len();
         content.merge(taken);
         let added = (content.records.len() - before) as u64;
+        // Records that were in the segment already may be the rest of a call that a crash interrupted, and not counted.
+        let recounted = if content.records.len() - before < calls {
+            let others = disk.manifest.archive_segments.iter().filter(|other| **other != path);
+            let counts = others.map(|other| {
+                load_archive(backend, std::slice::from_ref(other), other).map(|segment| segment.records.len() as u64)
+            });
+            Some(counts.sum::<Result<u64>>()? + content.records.len() as u64)
+        } else {
+            None
+        };
         let temporary = backend::write_temporary(backend, &path, &content.to_bytes(&clock::iso(clock::now_ms())))?;
         let snapshot = self.write_snapshot(job.count).inspect_err(|_| discard(backend, &temporary))?;
         let published = self.publish(disk, job, &snapshot, |manifest| {
@@ -144,7 +160,7 @@ impl Shared {
             if !manifest.archive_segments.contains(&path) {
                 manifest.archive_segments.push(path.clone());
             }
-            manifest.stats.archived_records += added;
+            manifest.stats.archived_records = recounted.unwrap_or(manifest.stats.archived_records + added);
             Ok(())
         });
         if published.is_err() && self.inner().failed.is_none() {

@@ -104,7 +104,8 @@ impl Shared {
     /// Writes the moment that was chosen as a snapshot, durably. Returns its path.
     pub(super) fn write_snapshot(&self, count: u64) -> Result<String> {
         let mut records: Vec<(Text, Text)> = Vec::with_capacity(PIECE);
-        write_snapshot(&*self.backend, self.options.version, count, |out| {
+        let current = self.inner().manifest.current_snapshot.clone();
+        write_snapshot(&*self.backend, self.options.version, count, Some(&current), |out| {
             records.clear();
             let more = {
                 let mut guard = self.inner();
@@ -126,7 +127,8 @@ impl Shared {
         let (job, failed) = {
             let mut inner = self.inner();
             inner.state.moment = None;
-            let Some(job) = inner.job.take() else { return };
+            // It stays the running one until its calls are told: `wait` takes what is neither queued nor running for ended.
+            let Some(job) = inner.job.clone() else { return };
             (job, inner.failed.clone())
         };
         let published = written.and_then(|snapshot| match failed {
@@ -137,6 +139,7 @@ impl Shared {
             }
         });
         let mut inner = self.inner();
+        inner.job = None;
         match published {
             Ok(()) => {
                 for ticket in job.waiting {
@@ -222,9 +225,10 @@ pub(super) fn write_snapshot(
     backend: &dyn StorageBackend,
     version: u64,
     count: u64,
+    current: Option<&str>,
     next: impl FnMut(&mut Vec<u8>) -> Result<bool>,
 ) -> Result<String> {
-    let path = free_snapshot_name(backend)?;
+    let path = free_snapshot_name(backend, current.and_then(names::number))?;
     let temporary = names::temporary(&path);
     let mut file = backend.create(&temporary)?;
     let timestamp = clock::iso(clock::now_ms());
@@ -237,8 +241,9 @@ pub(super) fn write_snapshot(
 }
 
 /// A name that no file has: the writer is alone in the store.
-fn free_snapshot_name(backend: &dyn StorageBackend) -> Result<String> {
-    let mut number = clock::now_ms();
+fn free_snapshot_name(backend: &dyn StorageBackend, current: Option<u64>) -> Result<String> {
+    // ORDER: numbers grow. The name of a snapshot that was removed may still stand in the manifest that a reader has.
+    let mut number = clock::now_ms().max(current.map_or(0, |current| current + 1));
     loop {
         let path = names::snapshot(number);
         match backend.stat(&path) {
@@ -251,7 +256,7 @@ fn free_snapshot_name(backend: &dyn StorageBackend) -> Result<String> {
 
 /// A new log with the lines after an operation.
 fn copy_tail(log: &Log, backend: &dyn StorageBackend, through: u64) -> Result<Log> {
-    let mut number = clock::now_ms();
+    let mut number = clock::now_ms().max(names::number(log.path()).map_or(0, |current| current + 1));
     loop {
         match log.copy_after(through, backend, names::ops(number)) {
             Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::AlreadyExists => number += 1,

@@ -121,6 +121,23 @@ impl Shared {
         done
     }
 
+    /// Ends a checkpoint that is being written, at its next piece, and removes its file.
+    fn give_up_checkpoint(&self) {
+        let mut inner = self.inner();
+        while inner.job.is_some() && inner.job_result.is_none() {
+            // The thread that writes takes the moment out for each piece and puts it back.
+            inner.state.moment = None;
+            let wait = self.ended.wait_timeout(inner, std::time::Duration::from_millis(1));
+            inner = wait.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        inner.job = None;
+        let written = inner.job_result.take();
+        drop(inner);
+        if let Some(Ok(snapshot)) = written {
+            crate::backend::discard(&*self.backend, &snapshot);
+        }
+    }
+
     fn finish(&self) {
         let mut disk = self.disk();
         while disk.log.is_some() {
@@ -151,6 +168,7 @@ impl Shared {
             }
         }
         let synced = self.sync_log(&mut disk);
+        self.give_up_checkpoint();
         let mut inner = self.inner();
         if let Some(error) = inner.background_error.take().or(synced.err()) {
             // Nobody is left who could be told otherwise.

@@ -196,7 +196,7 @@ impl Opening {
         let single = if manifest.active_agent_ops.is_none() { self.scans.first() } else { None };
         let marks = single.map_or_else(VecDeque::new, |scan| {
             let marks = (1..).zip(&scan.ops);
-            marks.map(|(seq, op)| LineMark { seq, offset: op.offset, batch: op.batch }).collect()
+            marks.map(|(seq, op)| LineMark { seq, offset: op.from, batch: op.batch }).collect()
         });
         Ok(Log::new(path, file, len, marks))
     }
@@ -347,7 +347,7 @@ fn merged(scans: &[Scan]) -> Vec<&Loaded> {
 
 /// Makes the files of an empty store.
 fn create_store(backend: &dyn StorageBackend, version: u64) -> Result<Manifest> {
-    let current_snapshot = write_snapshot(backend, version, 0, |_| Ok(false))?;
+    let current_snapshot = write_snapshot(backend, version, 0, None, |_| Ok(false))?;
     let (active_ops, mut file) = create_numbered(backend, names::ops)?;
     file.sync()?;
     backend.sync_dir(names::OPS)?;

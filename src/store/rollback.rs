@@ -82,6 +82,7 @@ impl Inner {
     }
 
     fn apply_again(&mut self, items: Vec<Item>, gone: &[Ticket]) {
+        let mut gone = gone.to_vec();
         self.barrier = self.job.as_ref().map_or(0, |job| job.through);
         for item in &self.queue {
             if let Item::Checkpoint { through, .. } = item {
@@ -90,7 +91,13 @@ impl Inner {
         }
         for item in items {
             let again = match item {
-                Item::Write(write) => self.write_again(write),
+                Item::Write(write) => {
+                    let ticket = write.ticket;
+                    let again = self.write_again(write);
+                    // Its caller has been told: no checkpoint tells it again.
+                    gone.extend(again.is_none().then_some(ticket));
+                    again
+                }
                 Item::Undo { ticket, undone, .. } => {
                     self.changed.extend(undone.map(|op| op.id.clone()));
                     Some(self.undo_in_memory(ticket))
