@@ -27,8 +27,10 @@ pub enum Error {
         path: String,
     },
     /// Another process, or another store of this process, holds the directory.
-    #[error("Store is locked by process {holder}. If this is stale, delete {path}")]
+    #[error("Store is locked by process {holder}{} {path}", if *.kernel { ":" } else { ". If this is stale, delete" })]
     Locked {
+        /// True if the kernel says so: then it is not stale.
+        kernel: bool,
         /// What the lock file says: a pid, or `unknown`.
         holder: String,
         /// The lock file.
@@ -94,12 +96,14 @@ pub enum Error {
         /// The cause.
         source: Arc<io::Error>,
     },
-    /// The log is not the file, or not of the length, that this store has been writing.
+    /// The log or lock is not the file, or not of the length, that this store has been using.
     #[error(
-        "The operation log was {what} by another program: {path}. Nothing was written; close the store and open it again."
+        "The {file} was {what} by another program: {path}. Nothing was written; close the store and open it again."
     )]
-    LogChanged {
-        /// `replaced` or `changed`.
+    Changed {
+        /// `operation log` or `lock file`.
+        file: &'static str,
+        /// What happened to it: `replaced`, `removed`, `changed`.
         what: &'static str,
         /// The log.
         path: String,
@@ -134,7 +138,7 @@ impl Error {
             Error::Invalid { .. } => "OPSLOG_INVALID",
             Error::SnapshotMissing { .. } | Error::Corrupt { .. } => "OPSLOG_CORRUPT",
             Error::NewerVersion { .. } => "OPSLOG_INVALID",
-            Error::Io { .. } | Error::LogChanged { .. } | Error::Failed { .. } => "OPSLOG_FAILED",
+            Error::Io { .. } | Error::Changed { .. } | Error::Failed { .. } => "OPSLOG_FAILED",
         }
     }
 
@@ -146,7 +150,7 @@ impl Error {
             | Error::SnapshotMissing { path, .. }
             | Error::Corrupt { path, .. }
             | Error::NewerVersion { path, .. }
-            | Error::LogChanged { path, .. }
+            | Error::Changed { path, .. }
             | Error::Io { path, .. } => Some(path),
             Error::NotOpen
             | Error::ReadOnly

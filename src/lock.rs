@@ -43,7 +43,7 @@ impl DirLock {
                 return Ok(DirLock { file: Some(file), dir: dir.to_path_buf() });
             }
         }
-        Err(locked(&path, "unknown"))
+        Err(locked(&path, "unknown", true))
     }
 
     fn remove(&mut self) {
@@ -59,6 +59,18 @@ impl DirLock {
 }
 
 impl StoreLock for DirLock {
+    fn check(&self) -> Result<()> {
+        let path = self.dir.join(names::LOCK);
+        let ours = self.file.as_ref().map_or(Ok(false), |file| same_file(file, &path));
+        match ours.map_err(|source| Error::io("stat", path.display().to_string(), source))? {
+            true => Ok(()),
+            false => {
+                let path = path.display().to_string();
+                Err(Error::Changed { file: "lock file", what: "replaced or removed", path })
+            }
+        }
+    }
+
     fn release(mut self: Box<Self>) {
         self.remove();
     }
@@ -79,7 +91,7 @@ fn attempt(dir: &Path, path: &Path) -> Result<Option<File>> {
     };
     match old.try_lock() {
         Ok(()) => {}
-        Err(TryLockError::WouldBlock) => return Err(locked(path, &holder(&mut old, path))),
+        Err(TryLockError::WouldBlock) => return Err(locked(path, &holder(&mut old, path), true)),
         Err(TryLockError::Error(cause)) => return Err(error("flock")(cause)),
     }
     if !same_file(&old, path).map_err(error("stat"))? {
@@ -96,13 +108,13 @@ fn attempt(dir: &Path, path: &Path) -> Result<Option<File>> {
         && !is_ours(dir, &old)
         && is_alive_since(pid, &old)
     {
-        return Err(locked(path, &pid.to_string()));
+        return Err(locked(path, &pid.to_string(), false));
     }
     replace(dir, path)
 }
 
-fn locked(path: &Path, holder: &str) -> Error {
-    Error::Locked { holder: holder.to_owned(), path: path.display().to_string() }
+fn locked(path: &Path, holder: &str, kernel: bool) -> Error {
+    Error::Locked { kernel, holder: holder.to_owned(), path: path.display().to_string() }
 }
 
 /// The pid in a lock file that the kernel says is held.
@@ -122,12 +134,18 @@ fn parse_pid(text: &str) -> Option<u32> {
 
 /// A file with our pid, locked, under a temporary name.
 fn prepare(dir: &Path) -> Result<(File, PathBuf)> {
-    let path = dir.join(names::temporary(names::LOCK));
+    // A crashed process with the same pid may have left a file of this name.
+    let (mut file, path) = loop {
+        let path = dir.join(names::temporary(names::LOCK));
+        match OpenOptions::new().read(true).write(true).create_new(true).open(&path) {
+            Err(taken) if taken.kind() == io::ErrorKind::AlreadyExists => {}
+            other => break (other.map_err(|source| Error::io("open", path.display().to_string(), source))?, path),
+        }
+    };
     let error = |syscall| {
         let path = path.display().to_string();
         move |source| Error::io(syscall, path, source)
     };
-    let mut file = OpenOptions::new().read(true).write(true).create_new(true).open(&path).map_err(error("open"))?;
     let written = file.write_all(std::process::id().to_string().as_bytes());
     if let Err(cause) = written {
         let _ = std::fs::remove_file(&path);

@@ -242,13 +242,13 @@ impl StorageFile for FsFile {
         let metadata = std::fs::metadata(&self.path).map_err(self.error("open"))?;
         let path = || self.path.display().to_string();
         if identity(&metadata) != self.identity {
-            return Err(Error::LogChanged { what: "replaced", path: path() });
+            return Err(Error::Changed { file: "operation log", what: "replaced", path: path() });
         }
         if is_write_protected(&metadata) {
             return Err(Error::io("open", path(), io::ErrorKind::PermissionDenied.into_os()));
         }
         if metadata.len() != len {
-            return Err(Error::LogChanged { what: "changed", path: path() });
+            return Err(Error::Changed { file: "operation log", what: "changed", path: path() });
         }
         Ok(())
     }

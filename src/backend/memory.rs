@@ -245,7 +245,11 @@ impl StorageBackend for MemoryBackend {
     fn lock(&self) -> Result<Box<dyn StoreLock>> {
         let mut disk = self.disk();
         if std::mem::replace(&mut disk.locked, true) {
-            return Err(Error::Locked { holder: "unknown".to_owned(), path: self.full_path(names::LOCK) });
+            return Err(Error::Locked {
+                kernel: true,
+                holder: "unknown".to_owned(),
+                path: self.full_path(names::LOCK),
+            });
         }
         Ok(Box::new(MemoryLock { disk: self.clone() }))
     }
@@ -265,6 +269,10 @@ struct MemoryLock {
 }
 
 impl StoreLock for MemoryLock {
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
+
     fn release(self: Box<Self>) {}
 }
 
@@ -333,7 +341,7 @@ impl StorageFile for MemoryFile {
     fn check(&self, len: u64) -> Result<()> {
         let disk = self.disk.disk();
         if disk.find("open", &self.path)? != self.inode || disk.stat(self.inode).len != len {
-            return Err(Error::LogChanged { what: "changed", path: self.path.clone() });
+            return Err(Error::Changed { file: "operation log", what: "changed", path: self.path.clone() });
         }
         Ok(())
     }

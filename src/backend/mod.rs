@@ -83,6 +83,8 @@ pub trait StorageFile: Send {
 
 /// The right to write a store. Dropping it gives it back.
 pub trait StoreLock: Send + Sync {
+    /// Checks that the directory is still the one that was locked, and the lock still ours.
+    fn check(&self) -> Result<()>;
     /// Gives the lock back and removes its traces.
     fn release(self: Box<Self>);
 }
@@ -116,13 +118,26 @@ pub fn replace_name(backend: &dyn StorageBackend, path: &str, bytes: &[u8]) -> R
     backend.rename(&temporary, path).inspect_err(|_| discard(backend, &temporary))
 }
 
+/// Creates a temporary file beside `path`, under a name that no file has.
+///
+/// # Errors
+/// `Io`, other than that a name is taken: a crashed process with the same pid may have left one.
+pub fn create_temporary(backend: &dyn StorageBackend, path: &str) -> Result<(String, Box<dyn StorageFile>)> {
+    loop {
+        let temporary = crate::format::names::temporary(path);
+        match backend.create(&temporary) {
+            Err(crate::Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::AlreadyExists => {}
+            other => return other.map(|file| (temporary, file)),
+        }
+    }
+}
+
 /// Writes a temporary file beside `path`, durably; returns its name.
 ///
 /// # Errors
 /// As [`StorageBackend`]; the temporary file is removed.
 pub fn write_temporary(backend: &dyn StorageBackend, path: &str, bytes: &[u8]) -> Result<String> {
-    let temporary = crate::format::names::temporary(path);
-    let mut file = backend.create(&temporary)?;
+    let (temporary, mut file) = create_temporary(backend, path)?;
     // ORDER: sync before any rename, or a power cut leaves the new name on an empty file.
     let written = file.write(0, bytes).and_then(|()| file.sync());
     written.map(|()| temporary.clone()).inspect_err(|_| discard(backend, &temporary))

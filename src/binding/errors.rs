@@ -49,7 +49,7 @@ impl From<&Error> for Failure {
             Error::Invalid { .. } => failure.argument = true,
             Error::RecordNotFound { id } => failure.id = Some(String::from_utf8_lossy(id).into_owned()),
             Error::Failed { .. }
-            | Error::LogChanged { .. }
+            | Error::Changed { .. }
             | Error::NotOpen
             | Error::ReadOnly
             | Error::NoStore { .. }

@@ -3,5 +3,5 @@
 pub mod recovery;
 pub mod writer;
 
-pub use recovery::{Loaded, Report, Scan, scan, scan_from};
+pub use recovery::{Loaded, Report, Scan, scan, scan_beside_writer};
 pub use writer::{AppendError, LineMark, Log};

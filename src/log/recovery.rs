@@ -37,6 +37,10 @@ pub struct Loaded {
     pub len: u64,
     /// CRC-32C of its line: tells whether another one stands there now.
     pub hash: u32,
+    /// True if its line begins a batch, or is none of one.
+    pub begins: bool,
+    /// True if its line ends a batch, is none of one, or a blank line follows it.
+    pub ends: bool,
 }
 
 /// What was found in a log.
@@ -69,6 +73,41 @@ pub struct Scan {
     pub report: Report,
 }
 
+/// How often a log that changes while it is read is read again before what was found is taken for its state.
+const ATTEMPTS: u32 = 20;
+
+/// [`scan_from`] for readers, beside a writer that may append and undo meanwhile.
+///
+/// Pieces of a file that are read one after the other need not be the file of any moment: a line may be taken off and
+/// another one of the same length put there in between. So everything is read twice, and what was the same both times
+/// counts: a log changes at its end only, so those lines stood there all the time.
+///
+/// # Errors
+/// As [`scan_from`]; damage counts once it was found again.
+pub fn scan_beside_writer(backend: &dyn StorageBackend, path: &str, start: u64, skip: bool) -> Result<Scan> {
+    let mut attempt = 0;
+    let mut scan = loop {
+        attempt += 1;
+        match scan_from(backend, path, start, skip) {
+            Err(Error::Corrupt { .. }) if attempt < ATTEMPTS => std::thread::yield_now(),
+            other => break other?,
+        }
+    };
+    let mut same = 0;
+    read_lines(backend, path, start, |line| {
+        if let Some(op) = scan.ops.get(same)
+            && op.offset == line.offset
+            && op.hash == crc32c::crc32c(line.bytes)
+            && op.len == line.bytes.len() as u64
+        {
+            same += 1;
+        }
+        Ok(())
+    })?;
+    scan.keep(same);
+    Ok(scan)
+}
+
 /// Lines that are not valid, until it is known what follows them.
 #[derive(Debug)]
 struct BadRun {
@@ -97,15 +136,14 @@ pub fn scan_from(backend: &dyn StorageBackend, path: &str, start: u64, skip: boo
     let mut scan = Scan { path: path.to_owned(), end: start, ..Scan::default() };
     scan.report.path = backend.full_path(path);
     let mut bad: Option<BadRun> = None;
-    let (mut checked, mut sealed) = (false, true);
-    // Operations before a seal: no batch that is cut off reaches back over it.
-    let mut before_seal = 0;
+    let mut checked = false;
     let len = read_lines(backend, path, start, |line| {
         if line.is_blank() {
             // Between invalid lines it is a part of them; after a valid one it seals.
             if bad.is_none() && line.ended {
-                sealed = true;
-                before_seal = scan.ops.len();
+                if let Some(last) = scan.ops.last_mut() {
+                    last.ends = true;
+                }
                 scan.end = line.end();
             }
             return Ok(());
@@ -133,17 +171,16 @@ pub fn scan_from(backend: &dyn StorageBackend, path: &str, start: u64, skip: boo
                     scan.report.skipped += run.lines;
                 }
                 checked |= parsed.checked;
-                sealed = parsed.batch.is_none_or(|remaining| remaining == 0);
-                scan.ops.push(loaded(&line, &parsed, scan.end));
+                let before = scan.ops.last().filter(|before| !before.ends).and_then(|before| before.batch);
+                let begins = before.is_none() || before != parsed.batch.map(|remaining| remaining + 1);
+                scan.ops.push(Loaded { begins, ..loaded(&line, &parsed, scan.end) });
                 scan.end = line.end();
                 scan.newline_missing = !line.ended;
             }
         }
         Ok(())
     })?;
-    if !sealed {
-        scan.drop_incomplete_batch(before_seal);
-    }
+    scan.drop_incomplete_batch();
     scan.report.cut = len - scan.end;
     scan.report.cut_lines = bad.map_or(0, |run| run.ended);
     Ok(scan)
@@ -178,23 +215,33 @@ fn loaded(line: &Line<'_>, parsed: &op::Line<'_>, from: u64) -> Loaded {
         batch: parsed.batch,
         len: line.bytes.len() as u64,
         hash: crc32c::crc32c(line.bytes),
+        begins: true,
+        ends: parsed.batch.is_none_or(|remaining| remaining == 0),
     }
 }
 
 impl Scan {
-    /// Drops the lines of the batch at the end: its numbers count down by one, back to where it began.
-    fn drop_incomplete_batch(&mut self, before: usize) {
-        let mut expected = self.ops.last().and_then(|last| last.batch);
-        while let Some(last) = self.ops.last()
-            && self.ops.len() > before
-            && last.batch.is_some()
-            && last.batch == expected
-        {
-            self.end = last.offset;
-            expected = expected.map(|remaining| remaining + 1);
-            self.ops.pop();
+    /// Drops the lines of the batch at the end of the file if its last lines are missing.
+    fn drop_incomplete_batch(&mut self) {
+        if self.ops.last().is_none_or(|last| last.ends) {
+            return;
         }
         self.newline_missing = false;
+        while let Some(last) = self.ops.pop() {
+            self.end = last.offset;
+            if last.begins {
+                break;
+            }
+        }
+    }
+
+    /// Drops everything but the first `count` operations, and a batch that this leaves incomplete.
+    fn keep(&mut self, count: usize) {
+        if let Some(first) = self.ops.get(count) {
+            self.end = first.offset;
+            self.ops.truncate(count);
+            self.drop_incomplete_batch();
+        }
     }
 
     /// True if the file must be changed before anything is appended.

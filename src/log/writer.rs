@@ -58,6 +58,14 @@ impl Log {
         &self.path
     }
 
+    /// Checks that the path still names this log, unchanged.
+    ///
+    /// # Errors
+    /// `Changed`, `Io`.
+    pub fn check(&self) -> Result<()> {
+        if self.ragged { Ok(()) } else { self.file.check(self.end) }
+    }
+
     /// Sequence number of the last line's operation; 0 where there is no line.
     pub fn last_seq(&self) -> u64 {
         self.lines.back().map_or(0, |line| line.seq)

@@ -6,7 +6,7 @@
 
 use super::queue::{Item, Ticket, Value};
 use super::{Disk, Inner, Notice, Shared, Store};
-use crate::backend::{self, StorageBackend, discard};
+use crate::backend::{self, StorageBackend, create_temporary, discard};
 use crate::clock;
 use crate::error::{Error, Result};
 use crate::format::manifest::{Manifest, Previous, Superseded};
@@ -166,6 +166,15 @@ impl Shared {
         self.wake();
     }
 
+    /// Checks that this store may still write its directory: names lead to the files that it opened, and the lock is its.
+    pub(super) fn check_ours(&self, disk: &Disk) -> Result<()> {
+        let Some(log) = &disk.log else { return Err(Error::NotOpen) };
+        if let Some(lock) = &disk.lock {
+            lock.check()?;
+        }
+        log.check()
+    }
+
     /// Makes a snapshot the current one, with a new log that holds what came after it.
     ///
     /// `prepare` may change the manifest and do what must be done just before it counts.
@@ -181,15 +190,16 @@ impl Shared {
         prepare: impl FnOnce(&mut Manifest) -> Result<()>,
     ) -> Result<()> {
         let backend = &*self.backend;
-        let Some(log) = &disk.log else {
-            return Err(Error::ReadOnly);
-        };
+        // The process has ended the store meanwhile, or somebody else has its directory: nothing may be published.
+        self.check_ours(disk).inspect_err(|_| discard(backend, snapshot))?;
+        let Some(log) = &disk.log else { return Err(Error::NotOpen) };
         let next = copy_tail(log, backend, job.through).inspect_err(|_| discard(backend, snapshot))?;
         let (mut manifest, superseded) = succeed(&disk.manifest, snapshot, &next, job.count, self.options.version);
         // ORDER: snapshot and log are durable, names included, before the manifest names them.
         let replaced = backend
             .sync_dir(names::OPS)
             .and_then(|()| prepare(&mut manifest))
+            .and_then(|()| self.check_ours(disk))
             .and_then(|()| backend::replace_name(backend, names::MANIFEST, &manifest.to_bytes()));
         if let Err(error) = replaced {
             discard(backend, snapshot);
@@ -198,16 +208,20 @@ impl Shared {
         }
         disk.log = Some(next);
         disk.manifest = manifest.clone();
+        let covered_ops;
         {
             let mut inner = self.inner();
             let covered = inner.state.history.partition_point(|op| op.seq <= job.through);
-            inner.state.history.drain(..covered);
+            let rest = inner.state.history.split_off(covered);
+            covered_ops = std::mem::replace(&mut inner.state.history, rest);
             inner.records_at_checkpoint = job.count;
             inner.manifest = Arc::new(manifest);
             inner.checkpoint_error = None;
             inner.checkpoint_retry_at = None;
             inner.note_unsynced(false);
         }
+        // Freed without the lock: there may be many.
+        drop(covered_ops);
         // ORDER: what the old manifest needs goes only once the new one is durable.
         if let Err(error) = backend.sync_dir("") {
             self.poison(error.clone());
@@ -229,8 +243,7 @@ pub(super) fn write_snapshot(
     next: impl FnMut(&mut Vec<u8>) -> Result<bool>,
 ) -> Result<String> {
     let path = free_snapshot_name(backend, current.and_then(names::number))?;
-    let temporary = names::temporary(&path);
-    let mut file = backend.create(&temporary)?;
+    let (temporary, mut file) = create_temporary(backend, &path)?;
     let timestamp = clock::iso(clock::now_ms());
     let written = snapshot::write(&mut *file, version, count, &timestamp, next)
         .and_then(|()| backend.rename(&temporary, &path))

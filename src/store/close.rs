@@ -85,8 +85,9 @@ impl Shared {
             None => self.sync_log(disk).and_then(|()| self.checkpoint_on_close(disk)),
         };
         let mut inner = self.inner();
-        let poisoned = inner.failed.is_some();
-        if closed.is_ok() || poisoned {
+        // After these there is nothing that another try could do better.
+        let hopeless = inner.failed.is_some() || matches!(closed, Err(Error::Changed { .. }));
+        if closed.is_ok() || hopeless {
             // ORDER: nothing is written after the lock is given back.
             disk.log = None;
             if let Some(lock) = disk.lock.take() {

@@ -13,7 +13,7 @@ use crate::clock;
 use crate::error::{Error, Result};
 use crate::format::manifest::Manifest;
 use crate::format::op::{Prev, Timestamp};
-use crate::log::{Loaded, Scan, scan_from};
+use crate::log::{Loaded, Scan, scan_beside_writer};
 use crate::state::{Logged, Op, State};
 use std::io::Read;
 use std::sync::Arc;
@@ -195,15 +195,24 @@ impl Shared {
     fn look(&self, follow: &mut Follow) -> Result<Step> {
         let backend = &*self.backend;
         let before = follow.known.len();
-        while let Some(last) = follow.known.last() {
-            if last.stands(backend, &follow.path)? {
-                break;
+        let scan = loop {
+            while let Some(last) = follow.known.last() {
+                if last.stands(backend, &follow.path)? {
+                    break;
+                }
+                follow.known.pop();
             }
-            follow.known.pop();
-        }
+            let last = follow.known.last().copied();
+            let start = last.map_or(0, |last| last.offset + last.len);
+            let skip = self.options.on_damage == OnDamage::Skip;
+            let scan = scan_beside_writer(backend, &follow.path, start, skip);
+            // What follows a line counts only if that line stood there all the time.
+            match last {
+                Some(last) if !last.stands(backend, &follow.path)? => {}
+                _ => break scan?,
+            }
+        };
         let gone = before - follow.known.len();
-        let start = follow.known.last().map_or(0, |last| last.offset + last.len);
-        let scan = scan_from(backend, &follow.path, start, self.options.on_damage == OnDamage::Skip)?;
         follow.known.extend(scan.ops.iter().map(Known::of));
         Ok(Step { gone, ops: scan.ops, covered: 0 })
     }

@@ -16,7 +16,7 @@ use crate::format::manifest::{Manifest, Previous, Stats as ManifestStats};
 use crate::format::op::Text;
 use crate::format::{json, names, snapshot};
 use crate::log::recovery::create_numbered;
-use crate::log::{LineMark, Loaded, Log, Report, Scan, scan};
+use crate::log::{LineMark, Loaded, Log, Report, Scan, scan, scan_beside_writer};
 use crate::state::State;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
@@ -323,7 +323,10 @@ pub(super) fn load_generation(
         }
     })?;
     let skip = options.on_damage == super::OnDamage::Skip;
-    let scans = logs.iter().map(|log| scan(backend, log, skip)).collect::<Result<Vec<_>>>()?;
+    let read = |log: &String| {
+        if options.read_only { scan_beside_writer(backend, log, 0, skip) } else { scan(backend, log, skip) }
+    };
+    let scans = logs.iter().map(read).collect::<Result<Vec<_>>>()?;
     for op in merged(&scans) {
         state.replay(&op.id, op.data.clone(), op.logged.clone());
     }
