@@ -24,11 +24,11 @@ const ATTEMPTS: u32 = 100;
 /// How long an empty lock file may be the work of an upstream process that has created it and not yet written.
 const EMPTY_GRACE: Duration = Duration::from_millis(100);
 
-/// The directory lock, held until dropped.
+/// A lock of a directory, held until dropped.
 #[derive(Debug)]
 pub struct DirLock {
     file: Option<File>,
-    dir: PathBuf,
+    path: PathBuf,
 }
 
 impl DirLock {
@@ -37,10 +37,18 @@ impl DirLock {
     /// # Errors
     /// `Locked` where a live holder has it, `Io` where the files cannot be read or written.
     pub fn acquire(dir: &Path) -> Result<Self> {
-        let path = dir.join(names::LOCK);
+        Self::acquire_as(dir, names::LOCK)
+    }
+
+    /// Takes the lock whose file in `dir` has this name; see [`DirLock::acquire`].
+    ///
+    /// # Errors
+    /// As [`DirLock::acquire`].
+    pub fn acquire_as(dir: &Path, name: &str) -> Result<Self> {
+        let path = dir.join(name);
         for _ in 0..ATTEMPTS {
-            if let Some(file) = attempt(dir, &path)? {
-                return Ok(DirLock { file: Some(file), dir: dir.to_path_buf() });
+            if let Some(file) = attempt(&path)? {
+                return Ok(DirLock { file: Some(file), path });
             }
         }
         Err(locked(&path, "unknown", true))
@@ -48,24 +56,22 @@ impl DirLock {
 
     fn remove(&mut self) {
         let Some(file) = self.file.take() else { return };
-        let path = self.dir.join(names::LOCK);
         // Only our own: the path may name another holder's file by now. Unlinked while the kernel lock is held, so
         // that nobody can have taken this file in between.
-        if same_file(&file, &path).unwrap_or(false) {
-            let _ = std::fs::remove_file(self.dir.join(names::LOCK_OWNER));
-            let _ = std::fs::remove_file(&path);
+        if same_file(&file, &self.path).unwrap_or(false) {
+            let _ = std::fs::remove_file(owner_path(&self.path));
+            let _ = std::fs::remove_file(&self.path);
         }
     }
 }
 
 impl StoreLock for DirLock {
     fn check(&self) -> Result<()> {
-        let path = self.dir.join(names::LOCK);
-        let ours = self.file.as_ref().map_or(Ok(false), |file| same_file(file, &path));
-        match ours.map_err(|source| Error::io("stat", path.display().to_string(), source))? {
+        let ours = self.file.as_ref().map_or(Ok(false), |file| same_file(file, &self.path));
+        match ours.map_err(|source| Error::io("stat", self.path.display().to_string(), source))? {
             true => Ok(()),
             false => {
-                let path = path.display().to_string();
+                let path = self.path.display().to_string();
                 Err(Error::Changed { file: "lock file", what: "replaced or removed", path })
             }
         }
@@ -82,11 +88,21 @@ impl Drop for DirLock {
     }
 }
 
+/// The name of a lock's file, without its folder.
+fn name_of(path: &Path) -> String {
+    path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
+}
+
+/// The file that says which lock file this implementation wrote.
+fn owner_path(path: &Path) -> PathBuf {
+    path.with_file_name(names::lock_owner(&name_of(path)))
+}
+
 /// One try: the locked file, or `None` where the file changed meanwhile and the next try sees more.
-fn attempt(dir: &Path, path: &Path) -> Result<Option<File>> {
+fn attempt(path: &Path) -> Result<Option<File>> {
     let error = |syscall| move |source| Error::io(syscall, path.display().to_string(), source);
     let mut old = match OpenOptions::new().read(true).write(true).open(path) {
-        Err(missing) if missing.kind() == io::ErrorKind::NotFound => return create(dir, path),
+        Err(missing) if missing.kind() == io::ErrorKind::NotFound => return create(path),
         other => other.map_err(error("open"))?,
     };
     match old.try_lock() {
@@ -105,12 +121,12 @@ fn attempt(dir: &Path, path: &Path) -> Result<Option<File>> {
         return Ok(None);
     }
     if let Some(pid) = parse_pid(&text)
-        && !is_ours(dir, &old)
+        && !is_ours(path, &old)
         && is_alive_since(pid, &old)
     {
         return Err(locked(path, &pid.to_string(), false));
     }
-    replace(dir, path)
+    replace(path)
 }
 
 fn locked(path: &Path, holder: &str, kernel: bool) -> Error {
@@ -133,10 +149,10 @@ fn parse_pid(text: &str) -> Option<u32> {
 }
 
 /// A file with our pid, locked, under a temporary name.
-fn prepare(dir: &Path) -> Result<(File, PathBuf)> {
+fn prepare(lock: &Path) -> Result<(File, PathBuf)> {
     // A crashed process with the same pid may have left a file of this name.
     let (mut file, path) = loop {
-        let path = dir.join(names::temporary(names::LOCK));
+        let path = lock.with_file_name(names::temporary(&name_of(lock)));
         match OpenOptions::new().read(true).write(true).create_new(true).open(&path) {
             Err(taken) if taken.kind() == io::ErrorKind::AlreadyExists => {}
             other => break (other.map_err(|source| Error::io("open", path.display().to_string(), source))?, path),
@@ -160,19 +176,19 @@ fn prepare(dir: &Path) -> Result<(File, PathBuf)> {
 
 /// No lock file: make one. It appears under its name with text and kernel lock, so that nobody sees it half made
 /// (upstream would take an empty file for a stale one and remove it).
-fn create(dir: &Path, path: &Path) -> Result<Option<File>> {
-    let (file, temporary) = prepare(dir)?;
+fn create(path: &Path) -> Result<Option<File>> {
+    let (file, temporary) = prepare(path)?;
     let linked = std::fs::hard_link(&temporary, path);
     let _ = std::fs::remove_file(&temporary);
     match linked {
-        Ok(()) => Ok(claim(dir, path, file)),
+        Ok(()) => Ok(claim(path, file)),
         Err(taken) if taken.kind() == io::ErrorKind::AlreadyExists => Ok(None),
         // A file system without hard links: create it in place, exclusively.
-        Err(_) => create_in_place(dir, path),
+        Err(_) => create_in_place(path),
     }
 }
 
-fn create_in_place(dir: &Path, path: &Path) -> Result<Option<File>> {
+fn create_in_place(path: &Path) -> Result<Option<File>> {
     let error = |syscall| move |source| Error::io(syscall, path.display().to_string(), source);
     let mut file = match OpenOptions::new().read(true).write(true).create_new(true).open(path) {
         Err(taken) if taken.kind() == io::ErrorKind::AlreadyExists => return Ok(None),
@@ -184,34 +200,34 @@ fn create_in_place(dir: &Path, path: &Path) -> Result<Option<File>> {
         Err(TryLockError::Error(cause)) => return Err(error("flock")(cause)),
     }
     file.write_all(std::process::id().to_string().as_bytes()).map_err(error("write"))?;
-    Ok(claim(dir, path, file))
+    Ok(claim(path, file))
 }
 
 /// A stale lock file, whose kernel lock we hold: put ours in its place. Whoever waits for the old one finds that the
 /// path names another file and looks again.
 #[expect(clippy::disallowed_methods, reason = "the lock file is not data: atomic replacement, never synced")]
-fn replace(dir: &Path, path: &Path) -> Result<Option<File>> {
-    let (file, temporary) = prepare(dir)?;
+fn replace(path: &Path) -> Result<Option<File>> {
+    let (file, temporary) = prepare(path)?;
     if let Err(source) = std::fs::rename(&temporary, path) {
         let _ = std::fs::remove_file(&temporary);
         return Err(Error::io("rename", path.display().to_string(), source));
     }
-    Ok(claim(dir, path, file))
+    Ok(claim(path, file))
 }
 
 /// Records that the lock file is ours, once the path names it.
-fn claim(dir: &Path, path: &Path, file: File) -> Option<File> {
+fn claim(path: &Path, file: File) -> Option<File> {
     if !same_file(&file, path).unwrap_or(false) {
         return None;
     }
     // Where this fails the lock holds all the same; only a crash would then be judged by the pid alone.
-    let _ = fingerprint(&file).and_then(|text| std::fs::write(dir.join(names::LOCK_OWNER), text));
+    let _ = fingerprint(&file).and_then(|text| std::fs::write(owner_path(path), text));
     Some(file)
 }
 
 /// True if `.lock-owner` names this very file, unchanged since this implementation wrote it.
-fn is_ours(dir: &Path, file: &File) -> bool {
-    match (std::fs::read_to_string(dir.join(names::LOCK_OWNER)), fingerprint(file)) {
+fn is_ours(path: &Path, file: &File) -> bool {
+    match (std::fs::read_to_string(owner_path(path)), fingerprint(file)) {
         (Ok(recorded), Ok(current)) => recorded == current,
         _ => false,
     }

@@ -10,10 +10,15 @@ pub const OPS: &str = "ops";
 pub const ARCHIVE: &str = "archive";
 /// The writer's lock; holds its pid as text.
 pub const LOCK: &str = ".lock";
-/// Says which `.lock` was written by this implementation (see `lock`).
-pub const LOCK_OWNER: &str = ".lock-owner";
+/// Held while agents' logs are compacted; as `.lock`.
+pub const COMPACT_LOCK: &str = ".compact-lock";
 /// End of every temporary file's name.
 pub const TEMPORARY: &str = ".tmp";
+
+/// The file that says which lock file was written by this implementation (see `lock`): `.lock-owner`.
+pub fn lock_owner(lock: &str) -> String {
+    format!("{lock}-owner")
+}
 
 /// `snapshots/snap-<number>.jsonl`
 pub fn snapshot(number: u64) -> String {
