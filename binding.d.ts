@@ -28,6 +28,9 @@ export declare function countRecords(handle: number): number
 
 export declare function counts(handle: number): StoreCounts
 
+/** The patch that turns `after` back into `before`, both JSON texts of objects; null where there is no difference. */
+export declare function createDelta(before: string, after: string): string | null
+
 export declare function endBatch(handle: number, keep: boolean): number
 
 /** The end of a call. */
@@ -98,6 +101,17 @@ export interface LoadResult {
   handle?: number
   /** Version of the records, where it is older than the one asked for. */
   migrateFrom?: number
+  failure?: Failure
+}
+
+/** Takes the writer's lock of a directory, or the one for compactions. It ends with its environment at the latest. */
+export declare function lockDirectory(env: number, dir: string, compaction: boolean): Promise<LockResult>
+
+/** A lock that was taken. */
+export interface LockResult {
+  lock?: number
+  /** Name of the lock's file in the directory. */
+  name: string
   failure?: Failure
 }
 
@@ -245,3 +259,6 @@ export interface StreamResult {
 }
 
 export declare function undo(handle: number): number
+
+/** Gives a lock back and removes its own file. */
+export declare function unlock(lock: number): void

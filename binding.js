@@ -773,7 +773,7 @@ if (
   }
 }
 
-const { archive, beginBatch, changed, close, closeStream, compact, countRecords, counts, endBatch, finishAll, flush, getRecord, hasRecord, isClosed, isWriting, kick, lastFailure, load, loadArchive, loadedPage, loadedSegments, manifest, migrateSegment, migrateValues, news, openOperations, openSnapshot, openSnapshotFile, operations, page, readStream, refresh, register, release, remove, set, settled, start, undo } = nativeBinding
+const { archive, beginBatch, changed, close, closeStream, compact, countRecords, counts, createDelta, endBatch, finishAll, flush, getRecord, hasRecord, isClosed, isWriting, kick, lastFailure, load, loadArchive, loadedPage, loadedSegments, lockDirectory, manifest, migrateSegment, migrateValues, news, openOperations, openSnapshot, openSnapshotFile, operations, page, readStream, refresh, register, release, remove, set, settled, start, undo, unlock } = nativeBinding
 export { archive }
 export { beginBatch }
 export { changed }
@@ -782,6 +782,7 @@ export { closeStream }
 export { compact }
 export { countRecords }
 export { counts }
+export { createDelta }
 export { endBatch }
 export { finishAll }
 export { flush }
@@ -795,6 +796,7 @@ export { load }
 export { loadArchive }
 export { loadedPage }
 export { loadedSegments }
+export { lockDirectory }
 export { manifest }
 export { migrateSegment }
 export { migrateValues }
@@ -813,4 +815,5 @@ export { set }
 export { settled }
 export { start }
 export { undo }
+export { unlock }
 export const __napiBindingTarget = __napiLoadedBindingTarget

@@ -6,6 +6,8 @@
  * `OPSLOG_FAILED`; errors of the operating system keep Node's (`ENOSPC`, …) with `path` and `syscall`.
  */
 
+import type { FileHandle } from "node:fs/promises";
+
 /** One change of one record, as it stands in the log. */
 export interface Operation<T = Record<string, unknown>> {
   /** ISO 8601 timestamp, UTC, with milliseconds. */
@@ -105,6 +107,12 @@ export interface StoreOptions {
   migrate?: (record: unknown, fromVersion: number) => unknown;
   /** Take no lock, write nothing, refuse changes. Default: false. */
   readOnly?: boolean;
+  /** Open for writing without loading the records. Default: false. This version refuses `true`. */
+  skipLoad?: boolean;
+  /** Where the files are. Default: the directory `dir`, natively. This version refuses any other. */
+  backend?: StorageBackend;
+  /** Id of this writer among several writers of one store. Default: none, a single writer. This version refuses it. */
+  agentId?: string;
   /**
    * When a write is acknowledged. `"immediate"`: once it is written, and synced as `durability` says. `"group"`: when
    * it is buffered; the call that fills the buffer waits for the commit. `"async"`: when it is buffered.
@@ -271,4 +279,156 @@ export declare class Store<T = Record<string, unknown>> {
 
   /** Hands all earlier writes to the operating system and syncs them, whatever the durability. */
   sync(): Promise<void>;
+}
+
+/** What an update must undo, over top-level members: applied to the new record it gives the old one. */
+export interface DeltaPatch {
+  /** Members that were changed or removed, with their old values. */
+  $set?: Record<string, unknown>;
+  /** Names of members that were added. */
+  $unset?: string[];
+}
+
+/**
+ * The patch that turns `newRecord` back into `oldRecord`; null for a create (`oldRecord` is null) and where nothing
+ * differs. Values are compared by their JSON text. Members are own members, whatever their names.
+ *
+ * The rule by which the store encodes {@link Operation.prev}, together with {@link isDeltaSmaller}.
+ */
+export declare function createDelta(
+  oldRecord: Record<string, unknown> | null,
+  newRecord: Record<string, unknown>,
+): DeltaPatch | null;
+
+/** The old record: a copy of `record` with the patch applied. `record` is not changed. */
+export declare function applyDelta(record: Record<string, unknown>, patch: DeltaPatch): Record<string, unknown>;
+
+/** True if the JSON text of the patch is shorter than that of the record. False where either is null. */
+export declare function isDeltaSmaller(
+  patch: DeltaPatch | null,
+  fullRecord: Record<string, unknown> | null,
+): boolean;
+
+/**
+ * Lamport's logical clock: orders the operations of several agents.
+ *
+ * An agent calls `tick` for an operation of its own and `merge` for one of somebody else's; equal times are ordered
+ * by agent id.
+ */
+export declare class LamportClock {
+  /** Starts at `initial`. Default: 0. */
+  constructor(initial?: number);
+
+  /** Counts a local event and returns its time. */
+  tick(): number;
+
+  /** Takes over a received time, if it is later, counts, and returns the new time. */
+  merge(received: number): number;
+
+  /** The time of the last event. */
+  get current(): number;
+}
+
+/**
+ * Takes the writer's lock of a directory, which must exist: no {@link Store} can write there, of this package or of
+ * upstream, in this process or another, until {@link releaseLock}. A lock whose holder is gone is taken over.
+ *
+ * Rejects with `OPSLOG_LOCKED` where it is held ("Store is locked by process PID…"), never waits.
+ */
+export declare function acquireLock(dir: string): Promise<FileHandle>;
+
+/**
+ * Gives a lock back: closes the handle that {@link acquireLock} returned and removes the lock's own file, not one that
+ * somebody else has put in its place. A handle of other origin is closed.
+ */
+export declare function releaseLock(dir: string, fh: FileHandle): Promise<void>;
+
+/**
+ * The records of a snapshot file, in order, one piece of the file in memory at a time (a snapshot of a version before
+ * 0.7 is read as a whole). Returns the schema version of the records. Leaving the loop early closes the file.
+ *
+ * `relativePath`: below `dir`, as {@link ManifestInfo.currentSnapshot}. Rejects with `ENOENT` and the like where the
+ * file cannot be read, with `OPSLOG_CORRUPT` where it is damaged: where a checksum is wrong only at its end.
+ */
+export declare function streamSnapshotFile<T>(
+  dir: string,
+  relativePath: string,
+): AsyncGenerator<[string, T], { version: number }>;
+
+/**
+ * Answers with `raw` itself if it is an operation, throws "Invalid operation: …" (`OPSLOG_INVALID`) if not. Members
+ * that the format does not know are let through.
+ */
+export declare function validateOp<T>(raw: unknown): Operation<T>;
+
+/** Like {@link validateOp}, for the content of `manifest.json`: "Invalid manifest: …". */
+export declare function validateManifest(raw: unknown): Manifest;
+
+/** Like {@link validateOp}, for a snapshot of a version before 0.7: "Invalid snapshot: …". Records are not looked at. */
+export declare function validateSnapshot<T>(raw: unknown): Snapshot<T>;
+
+/** Like {@link validateOp}, for an archive segment: "Invalid archive segment: …". Records are not looked at. */
+export declare function validateArchiveSegment<T>(raw: unknown): ArchiveSegment<T>;
+
+/** What a lock method of a {@link StorageBackend} answers; nobody but the backend looks into it. */
+export interface LockHandle {}
+
+/**
+ * Where a store keeps its files. Paths are relative to the store, with `/`: `ops/ops-1.jsonl`.
+ *
+ * A method that cannot do its work rejects. "There is none" is an answer only where it says so here.
+ */
+export interface StorageBackend {
+  /** Called once by `open`, before any other method; makes what is needed unless `readOnly`. */
+  initialize(dir: string, opts: { readOnly: boolean }): Promise<void>;
+  /** Called once by `close`, after all other methods. */
+  shutdown(): Promise<void>;
+  /** The manifest; null where there is none. */
+  readManifest(): Promise<Manifest | null>;
+  /** Replaces the manifest, all of it or not at all. */
+  writeManifest(manifest: Manifest): Promise<void>;
+  /** Writes a new snapshot and answers with its path. `version`: schema version of the records. */
+  writeSnapshot(records: Map<string, unknown>, version: number): Promise<string>;
+  /** Reads a snapshot. */
+  loadSnapshot(relativePath: string): Promise<{ records: Map<string, unknown>; version: number }>;
+  /** Appends operations to a log, in order. */
+  appendOps(relativePath: string, ops: Operation[]): Promise<void>;
+  /** The operations of a log, in order; none where there is no such log. */
+  readOps(relativePath: string): Promise<Operation[]>;
+  /** Takes the last operation off a log; false where there is none. */
+  truncateLastOp(relativePath: string): Promise<boolean>;
+  /** Makes a new, empty log and answers with its path. */
+  createOpsFile(): Promise<string>;
+  /** Adds records to an archive segment, which need not exist, and answers with its path. */
+  writeArchiveSegment(period: string, records: Map<string, unknown>): Promise<string>;
+  /** The records of an archive segment. */
+  loadArchiveSegment(relativePath: string): Promise<Map<string, unknown>>;
+  /** Paths of the archive segments. */
+  listArchiveSegments(): Promise<string[]>;
+  /** Takes the store for writing; rejects where somebody else has it. */
+  acquireLock(): Promise<LockHandle>;
+  /** Gives back what {@link StorageBackend.acquireLock} answered. */
+  releaseLock(handle: LockHandle): Promise<void>;
+  /** Makes a new, empty log of an agent and answers with its path. */
+  createAgentOpsFile(agentId: string): Promise<string>;
+  /** Paths of the logs. */
+  listOpsFiles(): Promise<string[]>;
+  /** Takes the lock for compacting; rejects where another agent has it. */
+  acquireCompactionLock(): Promise<LockHandle>;
+  /** Gives back what {@link StorageBackend.acquireCompactionLock} answered. */
+  releaseCompactionLock(handle: LockHandle): Promise<void>;
+  /** Something that differs once the manifest has changed; null where there is none. */
+  getManifestVersion(): Promise<string | null>;
+  /** Writes a blob, all of it or not at all, and the folders that it needs. */
+  writeBlob(relativePath: string, content: Buffer): Promise<void>;
+  /** Reads a blob. */
+  readBlob(relativePath: string): Promise<Buffer>;
+  /** Reads `length` bytes of a blob from byte `offset` on; fewer where it ends before. */
+  readBlobRange(relativePath: string, offset: number, length: number): Promise<Buffer>;
+  /** Names in a folder of blobs; none where there is no such folder. */
+  listBlobs(prefix: string): Promise<string[]>;
+  /** Removes a blob, if there is one. */
+  deleteBlob(relativePath: string): Promise<void>;
+  /** Removes a folder of blobs with all that is in it, if there is one. */
+  deleteBlobDir(prefix: string): Promise<void>;
 }

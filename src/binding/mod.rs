@@ -7,7 +7,9 @@
 // Exports are used by Node.js, not by Rust.
 #![allow(unreachable_pub, dead_code, missing_docs, reason = "exports, documented in index.d.ts and lib/")]
 
+mod delta;
 mod errors;
+mod locks;
 mod options;
 mod registry;
 mod store;

@@ -62,6 +62,11 @@ pub fn waker(env: u32, handle: u32) -> Box<dyn Fn() + Send + Sync> {
     })
 }
 
+/// True until the environment has ended.
+pub fn is_alive(env: u32) -> bool {
+    environments().get(env as usize).is_some_and(Option::is_some)
+}
+
 /// Writes and syncs what the stores of an environment have queued, and gives their locks back. Blocks: for the end of
 /// a process or worker.
 #[napi(catch_unwind)]
@@ -78,6 +83,7 @@ pub fn finish_all(env: u32) {
     for store in stores {
         store.finish();
     }
+    super::locks::release_all(env);
 }
 
 /// Gives a store that is being opened a number; `None` where its environment has ended meanwhile.

@@ -1,0 +1,19 @@
+/**
+ * Snapshot files outside of a store.
+ */
+import { resolve } from "node:path";
+import * as native from "../binding.js";
+import { inside } from "./paths.js";
+import { records } from "./streams.js";
+
+/**
+ * @template T
+ * @param {string} dir
+ * @param {string} relativePath
+ * @returns {AsyncGenerator<[string, T], { version: number }>}
+ */
+export async function* streamSnapshotFile(dir, relativePath) {
+  const opened = await native.openSnapshotFile(resolve(dir), inside(dir, relativePath));
+  yield* /** @type {AsyncGenerator<[string, T], void>} */ (records(opened));
+  return { version: /** @type {number} */ (opened.version) };
+}
