@@ -432,3 +432,74 @@ export interface StorageBackend {
   /** Removes a folder of blobs with all that is in it, if there is one. */
   deleteBlobDir(prefix: string): Promise<void>;
 }
+
+/**
+ * A store's files in a directory, durably: what a method wrote is on stable storage when it resolves, all of it or
+ * nothing. The methods and the path forms of {@link StorageBackend}; also for use without a store.
+ *
+ * One object can serve several stores, one after the other; a direct call means the directory that was initialised
+ * last. Absence is `ENOENT` and nothing else: a file that cannot be read is never taken for an empty or missing one.
+ * Paths that lead out of the directory are refused with `OPSLOG_INVALID`, and for blobs the store's own files as well
+ * (`manifest.json`, `snapshots`, `ops`, `archive`, lock files).
+ */
+export declare class FsBackend implements StorageBackend {
+  private dir;
+  /** Makes the folders unless `readOnly`. A relative `dir` is resolved once, here. */
+  initialize(dir: string, opts: { readOnly: boolean }): Promise<void>;
+  /** Nothing needs to be shut down: the object can be used on. */
+  shutdown(): Promise<void>;
+  /** The content of `manifest.json`; null where there is no such file. */
+  readManifest(): Promise<Manifest | null>;
+  /** Replaces `manifest.json`. An invalid manifest is refused as {@link validateManifest} does. */
+  writeManifest(manifest: Manifest): Promise<void>;
+  /** Writes `snapshots/snap-<ms>.jsonl`, under a name that was free. */
+  writeSnapshot(records: Map<string, unknown>, version: number): Promise<string>;
+  /** Reads a snapshot of any version. */
+  loadSnapshot(relativePath: string): Promise<{ records: Map<string, unknown>; version: number }>;
+  /**
+   * Appends operations in one piece: after a crash all of them are there or none. The damaged end of a log is saved
+   * beside it and cut first. A log that does not exist is made.
+   */
+  appendOps(relativePath: string, ops: Operation[]): Promise<void>;
+  /**
+   * The operations of a log; none where there is no such file. Damaged lines of a log of upstream's are skipped and
+   * counted on stderr; inside a log with checksums they reject with `OPSLOG_CORRUPT`.
+   */
+  readOps(relativePath: string): Promise<Operation[]>;
+  /** Takes the last operation off, whatever its length; false where there is none. */
+  truncateLastOp(relativePath: string): Promise<boolean>;
+  /** Makes `ops/ops-<ms>.jsonl`, under a name that was free. */
+  createOpsFile(): Promise<string>;
+  /** Adds records to `archive/archive-<period>.json`; of two with one id the new one stays. */
+  writeArchiveSegment(period: string, records: Map<string, unknown>): Promise<string>;
+  /** The records of an archive segment. */
+  loadArchiveSegment(relativePath: string): Promise<Map<string, unknown>>;
+  /** Paths of the archive segments. */
+  listArchiveSegments(): Promise<string[]>;
+  /** Takes the writer's lock, as {@link acquireLock}. */
+  acquireLock(): Promise<LockHandle>;
+  /** Gives the writer's lock back. */
+  releaseLock(handle: LockHandle): Promise<void>;
+  /** Makes `ops/agent-<id>-<ms>.jsonl`, with an id that is no plain file name encoded. */
+  createAgentOpsFile(agentId: string): Promise<string>;
+  /** Paths of all logs. */
+  listOpsFiles(): Promise<string[]>;
+  /** Takes `.compact-lock`. Rejects with "Compaction lock held by another agent" (`OPSLOG_LOCKED`). */
+  acquireCompactionLock(): Promise<LockHandle>;
+  /** Gives `.compact-lock` back. */
+  releaseCompactionLock(handle: LockHandle): Promise<void>;
+  /** Time of the last change of `manifest.json`; null where there is no such file. */
+  getManifestVersion(): Promise<string | null>;
+  /** Writes a blob, and the folders that it needs. */
+  writeBlob(relativePath: string, content: Buffer): Promise<void>;
+  /** Reads a blob. */
+  readBlob(relativePath: string): Promise<Buffer>;
+  /** Reads a part of a blob: what there is of it. */
+  readBlobRange(relativePath: string, offset: number, length: number): Promise<Buffer>;
+  /** Names of files and folders in a folder; none where there is no such folder. */
+  listBlobs(prefix: string): Promise<string[]>;
+  /** Removes a blob, if there is one. */
+  deleteBlob(relativePath: string): Promise<void>;
+  /** Removes a folder with all that is in it, if there is one. */
+  deleteBlobDir(prefix: string): Promise<void>;
+}
