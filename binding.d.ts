@@ -9,6 +9,9 @@
  */
 export declare const __napiBindingTarget: 'native' | 'wasm32-wasi' | 'wasm32-wasip1'
 
+/** Appends operations: JSON text of an array. Gives a report where the log had to be mended first. */
+export declare function appendOperations(dir: string, path: string, operations: string): Promise<FileResult>
+
 /** Moves records to a segment. `ids`: JSON text of an array. */
 export declare function archive(handle: number, ids: string, segment: string): number
 
@@ -30,6 +33,12 @@ export declare function counts(handle: number): StoreCounts
 
 /** The patch that turns `after` back into `before`, both JSON texts of objects; null where there is no difference. */
 export declare function createDelta(before: string, after: string): string | null
+
+/** Makes the folders of a store. */
+export declare function createFolders(dir: string): Promise<FileResult>
+
+/** Makes an empty log, of an agent if one is given. Gives its path. */
+export declare function createLog(dir: string, agent?: string | undefined | null): Promise<FileResult>
 
 export declare function endBatch(handle: number, keep: boolean): number
 
@@ -57,6 +66,16 @@ export interface Failure {
   id?: string
   line?: number
   byte?: number
+}
+
+/** The end of a call on a file; each call gives what its description says. */
+export interface FileResult {
+  path?: string
+  flag?: boolean
+  /** JSON texts of arrays. */
+  pages?: Array<string>
+  report?: LogReport
+  failure?: Failure
 }
 
 /**
@@ -180,6 +199,12 @@ export declare function operations(handle: number, id: string | null, start: num
 
 export declare function page(handle: number, start: number): RecordPage | null
 
+/** Reads a log. Gives pages of operations, and a report. */
+export declare function readOperations(dir: string, path: string): Promise<FileResult>
+
+/** Reads an archive segment. Gives pages of ids and values in turn. */
+export declare function readSegmentFile(dir: string, path: string): Promise<FileResult>
+
 /** The next part of a stream. One call at a time. */
 export declare function readStream(stream: number): Promise<StreamPart>
 
@@ -258,7 +283,16 @@ export interface StreamResult {
   failure?: Failure
 }
 
+/** Takes the last operation off a log. Gives whether there was one. */
+export declare function takeLastOperation(dir: string, path: string): Promise<FileResult>
+
 export declare function undo(handle: number): number
 
 /** Gives a lock back and removes its own file. */
 export declare function unlock(lock: number): void
+
+/** Adds records (as for a snapshot) to an archive segment. Gives its path. */
+export declare function writeSegmentFile(dir: string, period: string, pages: Array<string>): Promise<FileResult>
+
+/** Writes a snapshot of records: JSON texts of arrays `[id, value, …]`. Gives its path. */
+export declare function writeSnapshotFile(dir: string, version: number, pages: Array<string>): Promise<FileResult>

@@ -773,7 +773,8 @@ if (
   }
 }
 
-const { archive, beginBatch, changed, close, closeStream, compact, countRecords, counts, createDelta, endBatch, finishAll, flush, getRecord, hasRecord, isClosed, isWriting, kick, lastFailure, load, loadArchive, loadedPage, loadedSegments, lockDirectory, manifest, migrateSegment, migrateValues, news, openOperations, openSnapshot, openSnapshotFile, operations, page, readStream, refresh, register, release, remove, set, settled, start, undo, unlock } = nativeBinding
+const { appendOperations, archive, beginBatch, changed, close, closeStream, compact, countRecords, counts, createDelta, createFolders, createLog, endBatch, finishAll, flush, getRecord, hasRecord, isClosed, isWriting, kick, lastFailure, load, loadArchive, loadedPage, loadedSegments, lockDirectory, manifest, migrateSegment, migrateValues, news, openOperations, openSnapshot, openSnapshotFile, operations, page, readOperations, readSegmentFile, readStream, refresh, register, release, remove, set, settled, start, takeLastOperation, undo, unlock, writeSegmentFile, writeSnapshotFile } = nativeBinding
+export { appendOperations }
 export { archive }
 export { beginBatch }
 export { changed }
@@ -783,6 +784,8 @@ export { compact }
 export { countRecords }
 export { counts }
 export { createDelta }
+export { createFolders }
+export { createLog }
 export { endBatch }
 export { finishAll }
 export { flush }
@@ -806,6 +809,8 @@ export { openSnapshot }
 export { openSnapshotFile }
 export { operations }
 export { page }
+export { readOperations }
+export { readSegmentFile }
 export { readStream }
 export { refresh }
 export { register }
@@ -814,6 +819,9 @@ export { remove }
 export { set }
 export { settled }
 export { start }
+export { takeLastOperation }
 export { undo }
 export { unlock }
+export { writeSegmentFile }
+export { writeSnapshotFile }
 export const __napiBindingTarget = __napiLoadedBindingTarget

@@ -8,6 +8,7 @@
 //! - [`log`]: appending, syncing, reading and repairing the operation log
 //! - [`state`]: the ordered map of records and the history since the last checkpoint
 //! - [`store`]: the verbs (open, write, undo, checkpoint, archive, close)
+//! - [`files`]: the files of a store one by one, for callers who keep the state themselves
 //! - [`lock`]: one writer per directory
 //!
 //! The formats, the commit protocol and what is assumed of the file system are in `docs/design.md`.
@@ -17,6 +18,7 @@ pub mod backend;
 mod binding;
 pub mod clock;
 pub mod error;
+pub mod files;
 pub mod format;
 pub mod lock;
 pub mod log;

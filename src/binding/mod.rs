@@ -9,6 +9,7 @@
 
 mod delta;
 mod errors;
+mod files;
 mod locks;
 mod options;
 mod registry;

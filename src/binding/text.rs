@@ -26,6 +26,12 @@ impl Deref for Utf8 {
     }
 }
 
+impl AsRef<[u8]> for Utf8 {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 impl Drop for Utf8 {
     fn drop(&mut self) {
         let mut buffer = std::mem::take(&mut self.0);

@@ -30,6 +30,23 @@ pub fn ops(number: u64) -> String {
     format!("{OPS}/ops-{number}.jsonl")
 }
 
+/// `ops/agent-<id>-<number>.jsonl`. The name need not tell the id (the manifest does): what cannot stand in a file
+/// name is percent-encoded, and a long id is cut.
+pub fn agent_ops(agent: &str, number: u64) -> String {
+    let mut id = String::new();
+    for c in agent.chars() {
+        if is_plain(c.encode_utf8(&mut [0; 4])) || c == '.' {
+            id.push(c);
+        } else {
+            id.push_str(&format!("%{:02X}", u32::from(c)));
+        }
+        if id.len() > 150 {
+            break;
+        }
+    }
+    format!("{OPS}/agent-{id}-{number}.jsonl")
+}
+
 /// `archive/archive-<segment>.json`
 pub fn archive(segment: &str) -> String {
     format!("{ARCHIVE}/archive-{segment}.json")
@@ -126,6 +143,17 @@ mod tests {
         assert_eq!(kind("ops-backup.jsonl"), Kind::Other);
         assert_eq!(kind("agent-a-b-1.jsonl"), Kind::AgentOps);
         assert_eq!(kind("notes.txt"), Kind::Other);
+    }
+
+    #[test]
+    fn any_agent_id_makes_a_plain_name_and_plain_ids_stand_as_they_are() {
+        assert_eq!(agent_ops("agent-1", 7), "ops/agent-agent-1-7.jsonl");
+        assert_eq!(agent_ops("日本 ä", 7), "ops/agent-日本 ä-7.jsonl");
+        for odd in ["../x", "a/b", "a\\b", "\0", "\n", ".", "..", &"x".repeat(1000), &"日".repeat(1000)] {
+            let path = agent_ops(odd, 1_795_358_034_125);
+            assert!(is_inside(&path, OPS) && path.len() < 200, "{path}");
+            assert_eq!(kind(path.strip_prefix("ops/").unwrap()), Kind::AgentOps);
+        }
     }
 
     #[test]

@@ -291,17 +291,7 @@ impl Parts<'_> {
         let start = out.len();
         let boxed = matches!(self.prev, Prev::Full(text) if text.first() != Some(&b'{'));
         self.push_members(boxed, out);
-        if boxed {
-            out.extend_from_slice(b",\"boxed\":true");
-        }
-        if let Some(remaining) = batch {
-            out.extend_from_slice(b",\"batch\":");
-            out.extend_from_slice(remaining.to_string().as_bytes());
-        }
-        let crc = crc32c::crc32c(out.get(start..).unwrap_or_default());
-        out.extend_from_slice(CRC_MEMBER);
-        out.extend_from_slice(&hex(crc));
-        out.extend_from_slice(b"\"}\n");
+        push_end(start, boxed, batch, out);
     }
 
     /// Appends the operation as callers see it: upstream's members only, no newline.
@@ -309,6 +299,60 @@ impl Parts<'_> {
         self.push_members(false, out);
         out.push(b'}');
     }
+}
+
+/// Appends the line of an operation that a caller wrote out (upstream's members, as [`Parts::push_shown`] gives them;
+/// members that nobody knows are kept), newline included. `batch`: as for [`Parts::push_line`].
+///
+/// # Errors
+/// What is wrong with it, as [`parse`]; then nothing is appended.
+pub fn push_shown_line(operation: &[u8], batch: Option<u64>, out: &mut Vec<u8>) -> Result<(), String> {
+    let Some(members) = json::members(operation) else {
+        return Err("Invalid operation: not an object".to_owned());
+    };
+    let start = out.len();
+    let mut boxed = false;
+    for (key, value) in members {
+        if matches!(key, b"\"crc\"" | b"\"batch\"" | b"\"boxed\"") {
+            continue;
+        }
+        out.push(if out.len() == start { b'{' } else { b',' });
+        out.extend_from_slice(key);
+        out.push(b':');
+        if key == b"\"prev\"" && value != b"null" && value.first() != Some(&b'{') {
+            boxed = true;
+            out.extend_from_slice(b"{\"value\":");
+            out.extend_from_slice(value);
+            out.push(b'}');
+        } else {
+            out.extend_from_slice(value);
+        }
+    }
+    if out.len() == start {
+        return Err("Invalid operation: ts must be a non-empty string".to_owned());
+    }
+    push_end(start, boxed, batch, out);
+    let line = out.get(start..out.len() - 1).unwrap_or_default();
+    if let Err(what) = parse(line) {
+        out.truncate(start);
+        return Err(what);
+    }
+    Ok(())
+}
+
+/// Appends our own members to the members of a line that begins at `start`, and ends it.
+fn push_end(start: usize, boxed: bool, batch: Option<u64>, out: &mut Vec<u8>) {
+    if boxed {
+        out.extend_from_slice(b",\"boxed\":true");
+    }
+    if let Some(remaining) = batch {
+        out.extend_from_slice(b",\"batch\":");
+        out.extend_from_slice(remaining.to_string().as_bytes());
+    }
+    let crc = crc32c::crc32c(out.get(start..).unwrap_or_default());
+    out.extend_from_slice(CRC_MEMBER);
+    out.extend_from_slice(&hex(crc));
+    out.extend_from_slice(b"\"}\n");
 }
 
 #[cfg(test)]
@@ -366,6 +410,36 @@ mod tests {
             assert_eq!(read.data, data.map(str::as_bytes));
             assert_eq!(read.prev, before.unwrap_or("null").as_bytes());
         }
+    }
+
+    #[test]
+    fn what_is_shown_makes_the_same_line() {
+        for (before, data, batch) in
+            [(None, Some("{}"), None), (Some("[1,2]"), Some("3"), Some(7)), (Some("{}"), None, Some(0))]
+        {
+            let (old, new) = (before.map(text), data.map(text));
+            let parts = Parts {
+                ts: &Timestamp::Millis(1_795_358_034_125),
+                kind: if data.is_some() { OpKind::Set } else { OpKind::Delete },
+                id: b"\"a\"",
+                prev: &Prev::of(old.as_ref(), new.as_ref()),
+                data: new.as_deref(),
+                origin: None,
+            };
+            let (mut shown, mut made) = (Vec::new(), Vec::new());
+            parts.push_shown(&mut shown);
+            push_shown_line(&shown, batch, &mut made).unwrap();
+            assert_eq!(made, line(before, data, batch));
+        }
+        for bad in ["[]", "{}", r#"{"ts":"t","op":"set","id":"a","prev":null}"#] {
+            let mut made = b"before".to_vec();
+            assert!(push_shown_line(bad.as_bytes(), None, &mut made).is_err());
+            assert_eq!(made, b"before");
+        }
+        let mut made = Vec::new();
+        let foreign = br#"{"ts":"t","op":"set","id":"a","prev":null,"data":1,"x":2,"crc":"0","batch":9,"boxed":true}"#;
+        push_shown_line(foreign, None, &mut made).unwrap();
+        assert!(made.starts_with(br#"{"ts":"t","op":"set","id":"a","prev":null,"data":1,"x":2,"crc":""#));
     }
 
     #[test]

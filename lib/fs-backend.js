@@ -1,0 +1,397 @@
+/**
+ * A store's files in a directory, behind the methods of upstream's `StorageBackend`.
+ *
+ * Formats, durability and recovery are the engine's (`src/files.rs`); small files go through Node (`durable.js`).
+ * Methods know nothing of each other and keep nothing but the directory, an ordinary property: an object may be
+ * subclassed, wrapped, put behind `Object.create`, and single methods replaced.
+ *
+ * What could go wrong if: two calls on one log overlap (they take turns, also those of several objects); the object is
+ * initialised again while a call runs (each call has read the directory when it began).
+ */
+import { readFile, readdir, stat } from "node:fs/promises";
+import { join, resolve } from "node:path";
+import * as native from "../binding.js";
+import * as blobs from "./blobs.js";
+import { isMissing, replaceFile } from "./durable.js";
+import { argumentError, show, toError, withCode } from "./errors.js";
+import { acquireLock, releaseLock } from "./lock.js";
+import { inside } from "./paths.js";
+import { records } from "./streams.js";
+import { validateManifest } from "./validate.js";
+
+/** @typedef {import("../index.js").Manifest} Manifest */
+/** @typedef {import("../index.js").Operation} Operation */
+/** @typedef {import("../index.js").LockHandle} LockHandle */
+/** @typedef {import("../binding.js").FileResult} FileResult */
+
+/** Records cross in pieces of about this many characters: none comes near the greatest length of a string. */
+const PAGE = 4 << 20;
+
+/** Who is at work on a log; the next call waits for it. @type {Map<string, Promise<unknown>>} */
+const busy = new Map();
+
+/**
+ * Runs calls on one log one after the other.
+ * @template R
+ * @param {string} path
+ * @param {() => Promise<R>} work
+ * @returns {Promise<R>}
+ */
+async function inTurn(path, work) {
+  const turn = (busy.get(path) ?? Promise.resolve()).then(work, work);
+  busy.set(path, turn);
+  try {
+    return await turn;
+  } finally {
+    if (busy.get(path) === turn) busy.delete(path);
+  }
+}
+
+/**
+ * Throws what the engine reports; answers with the rest.
+ * @param {FileResult} result
+ */
+function checked(result) {
+  if (result.failure !== undefined) throw toError(result.failure);
+  const { report } = result;
+  if (report !== undefined) {
+    const { path, skipped, cut, cutLines, saved } = report;
+    const ignored = saved === undefined ? skipped + cutLines : skipped;
+    if (ignored > 0) console.error(`opslog: skipped ${ignored} malformed line(s) in ${path}`);
+    if (saved !== undefined) {
+      console.error(`opslog: cut ${cut} byte(s) of a damaged or incomplete write off the end of ${path}, kept in ${saved}`);
+    }
+  }
+  return result;
+}
+
+/**
+ * Records as JSON texts of arrays `[id, value, …]`, as they are now.
+ * @param {Map<string, unknown>} map
+ */
+function pagesOf(map) {
+  /** @type {string[]} */
+  const pages = [];
+  /** @type {string[]} */
+  let items = [];
+  let size = 0;
+  for (const [id, value] of map) {
+    if (typeof id !== "string") throw argumentError(`Argument 'records' must have strings as keys, got ${show(id)}`);
+    const item = `${JSON.stringify(id)},${JSON.stringify(value) ?? "null"}`;
+    items.push(item);
+    size += item.length;
+    if (size < PAGE) continue;
+    pages.push(`[${items.join(",")}]`);
+    items = [];
+    size = 0;
+  }
+  if (items.length > 0) pages.push(`[${items.join(",")}]`);
+  return pages;
+}
+
+/** A lock: its open file, and its directory. */
+class FsLockHandle {
+  /**
+   * @param {import("node:fs/promises").FileHandle} fh
+   * @param {string} dir
+   */
+  constructor(fh, dir) {
+    this.fh = fh;
+    this.dir = dir;
+  }
+}
+
+export class FsBackend {
+  dir = "";
+
+  /**
+   * @param {string} dir
+   * @param {{ readOnly: boolean }} opts
+   */
+  async initialize(dir, { readOnly }) {
+    this.dir = resolve(dir);
+    if (!readOnly) checked(await native.createFolders(this.dir));
+  }
+
+  async shutdown() {}
+
+  /** @returns {Promise<Manifest | null>} */
+  async readManifest() {
+    const path = join(directoryOf(this), "manifest.json");
+    let text;
+    try {
+      text = await readFile(path, "utf8");
+    } catch (error) {
+      if (isMissing(error)) return null;
+      throw error;
+    }
+    try {
+      return validateManifest(parsed(text));
+    } catch (error) {
+      const { message } = /** @type {Error} */ (error);
+      throw Object.assign(withCode(new Error(`${message} (${path})`), "OPSLOG_CORRUPT"), { path });
+    }
+  }
+
+  /** @param {Manifest} manifest */
+  async writeManifest(manifest) {
+    const path = join(directoryOf(this), "manifest.json");
+    // What no open would accept must not take the place of what does.
+    await replaceFile(path, JSON.stringify(validateManifest(manifest), null, 2));
+  }
+
+  /**
+   * @param {Map<string, unknown>} map
+   * @param {number} version
+   * @returns {Promise<string>}
+   */
+  async writeSnapshot(map, version) {
+    if (!Number.isSafeInteger(version) || version < 1) {
+      throw argumentError(`Argument 'version' must be an integer from 1 on, got ${show(version)}`);
+    }
+    const { path } = checked(await native.writeSnapshotFile(directoryOf(this), version, pagesOf(map)));
+    return /** @type {string} */ (path);
+  }
+
+  /**
+   * @param {string} relativePath
+   * @returns {Promise<{ records: Map<string, unknown>, version: number }>}
+   */
+  async loadSnapshot(relativePath) {
+    const dir = directoryOf(this);
+    const opened = await native.openSnapshotFile(dir, inside(dir, relativePath));
+    /** @type {Map<string, unknown>} */
+    const map = new Map();
+    for await (const [id, value] of records(opened)) map.set(id, value);
+    return { records: map, version: /** @type {number} */ (opened.version) };
+  }
+
+  /**
+   * @param {string} relativePath
+   * @param {Operation[]} ops
+   */
+  async appendOps(relativePath, ops) {
+    const dir = directoryOf(this);
+    const path = inside(dir, relativePath);
+    if (!Array.isArray(ops)) throw argumentError(`Argument 'ops' must be an array of operations, got ${show(ops)}`);
+    if (ops.length === 0) return;
+    const text = JSON.stringify(ops);
+    await inTurn(join(dir, path), async () => checked(await native.appendOperations(dir, path, text)));
+  }
+
+  /**
+   * @param {string} relativePath
+   * @returns {Promise<Operation[]>}
+   */
+  async readOps(relativePath) {
+    const dir = directoryOf(this);
+    const path = inside(dir, relativePath);
+    const { pages = [] } = await inTurn(join(dir, path), async () => checked(await native.readOperations(dir, path)));
+    return pages.flatMap((page) => JSON.parse(page));
+  }
+
+  /**
+   * @param {string} relativePath
+   * @returns {Promise<boolean>}
+   */
+  async truncateLastOp(relativePath) {
+    const dir = directoryOf(this);
+    const path = inside(dir, relativePath);
+    const { flag } = await inTurn(join(dir, path), async () => checked(await native.takeLastOperation(dir, path)));
+    return flag === true;
+  }
+
+  /** @returns {Promise<string>} */
+  async createOpsFile() {
+    const { path } = checked(await native.createLog(directoryOf(this), undefined));
+    return /** @type {string} */ (path);
+  }
+
+  /**
+   * @param {string} period
+   * @param {Map<string, unknown>} map
+   * @returns {Promise<string>}
+   */
+  async writeArchiveSegment(period, map) {
+    const dir = directoryOf(this);
+    if (typeof period !== "string") throw argumentError(`Argument 'period' must be a string, got ${show(period)}`);
+    const pages = pagesOf(map);
+    const done = inTurn(join(dir, "archive", period), async () => checked(await native.writeSegmentFile(dir, period, pages)));
+    return /** @type {string} */ ((await done).path);
+  }
+
+  /**
+   * @param {string} relativePath
+   * @returns {Promise<Map<string, unknown>>}
+   */
+  async loadArchiveSegment(relativePath) {
+    const dir = directoryOf(this);
+    const { pages = [] } = checked(await native.readSegmentFile(dir, inside(dir, relativePath)));
+    /** @type {Map<string, unknown>} */
+    const map = new Map();
+    for (const page of pages) {
+      const items = JSON.parse(page);
+      for (let i = 0; i < items.length; i += 2) map.set(items[i], items[i + 1]);
+    }
+    return map;
+  }
+
+  /** @returns {Promise<string[]>} */
+  async listArchiveSegments() {
+    const names = await namesIn(join(directoryOf(this), "archive"));
+    return names.filter((name) => name.startsWith("archive-") && name.endsWith(".json")).map((name) => `archive/${name}`);
+  }
+
+  /** @returns {Promise<LockHandle>} */
+  async acquireLock() {
+    const dir = directoryOf(this);
+    return new FsLockHandle(await acquireLock(dir), dir);
+  }
+
+  /** @param {LockHandle} handle */
+  async releaseLock(handle) {
+    const { dir, fh } = /** @type {FsLockHandle} */ (handle);
+    await releaseLock(dir, fh);
+  }
+
+  /**
+   * @param {string} agentId
+   * @returns {Promise<string>}
+   */
+  async createAgentOpsFile(agentId) {
+    const dir = directoryOf(this);
+    if (typeof agentId !== "string" || agentId === "") {
+      throw argumentError(`Argument 'agentId' must be a non-empty string, got ${show(agentId)}`);
+    }
+    return /** @type {string} */ (checked(await native.createLog(dir, agentId)).path);
+  }
+
+  /** @returns {Promise<string[]>} */
+  async listOpsFiles() {
+    const names = await namesIn(join(directoryOf(this), "ops"));
+    return names.filter((name) => name.endsWith(".jsonl")).map((name) => `ops/${name}`);
+  }
+
+  /** @returns {Promise<LockHandle>} */
+  async acquireCompactionLock() {
+    const dir = directoryOf(this);
+    try {
+      return new FsLockHandle(await acquireLock(dir, true), dir);
+    } catch (error) {
+      const { code } = /** @type {{ code?: string }} */ (error);
+      if (code !== "OPSLOG_LOCKED") throw error;
+      throw withCode(new Error("Compaction lock held by another agent", { cause: error }), code);
+    }
+  }
+
+  /** @param {LockHandle} handle */
+  async releaseCompactionLock(handle) {
+    const { dir, fh } = /** @type {FsLockHandle} */ (handle);
+    await releaseLock(dir, fh);
+  }
+
+  /** @returns {Promise<string | null>} */
+  async getManifestVersion() {
+    try {
+      const { mtimeMs } = await stat(join(directoryOf(this), "manifest.json"));
+      return String(mtimeMs);
+    } catch (error) {
+      if (isMissing(error)) return null;
+      throw error;
+    }
+  }
+
+  /**
+   * @param {string} relativePath
+   * @param {Buffer} content
+   */
+  async writeBlob(relativePath, content) {
+    await blobs.writeBlob(directoryOf(this), relativePath, content);
+  }
+
+  /**
+   * @param {string} relativePath
+   * @returns {Promise<Buffer>}
+   */
+  async readBlob(relativePath) {
+    return blobs.readBlob(directoryOf(this), relativePath);
+  }
+
+  /**
+   * @param {string} relativePath
+   * @param {number} offset
+   * @param {number} length
+   * @returns {Promise<Buffer>}
+   */
+  async readBlobRange(relativePath, offset, length) {
+    return blobs.readBlobRange(directoryOf(this), relativePath, offset, length);
+  }
+
+  /**
+   * @param {string} prefix
+   * @returns {Promise<string[]>}
+   */
+  async listBlobs(prefix) {
+    return blobs.listBlobs(directoryOf(this), prefix);
+  }
+
+  /** @param {string} relativePath */
+  async deleteBlob(relativePath) {
+    await blobs.deleteBlob(directoryOf(this), relativePath);
+  }
+
+  /** @param {string} prefix */
+  async deleteBlobDir(prefix) {
+    await blobs.deleteBlobDir(directoryOf(this), prefix);
+  }
+}
+
+/** The methods as they are here, in case somebody replaces one in the prototype. */
+const METHODS = Object.getOwnPropertyDescriptors(FsBackend.prototype);
+
+/**
+ * True for an `FsBackend` that nobody has changed, in a subclass, on the object or on the prototype: what it does with
+ * a store's files the engine can do itself.
+ * @param {unknown} backend
+ * @returns {backend is FsBackend}
+ */
+export function isPlain(backend) {
+  if (typeof backend !== "object" || backend === null || Object.getPrototypeOf(backend) !== FsBackend.prototype) return false;
+  const present = Object.getOwnPropertyDescriptors(FsBackend.prototype);
+  return (
+    Object.entries(METHODS).every(([name, { value }]) => present[/** @type {keyof typeof present} */ (name)]?.value === value) &&
+    Reflect.ownKeys(backend).every((name) => name === "dir" || !(name in METHODS))
+  );
+}
+
+/**
+ * The directory of a backend.
+ * @param {FsBackend} backend
+ */
+function directoryOf({ dir }) {
+  // Upstream works in the current directory then.
+  if (dir === "") throw withCode(new Error("FsBackend is not initialized. Call initialize() first."), "OPSLOG_NOT_OPEN");
+  return dir;
+}
+
+/** @param {string} text */
+function parsed(text) {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw new Error(`Invalid manifest: not valid JSON: ${/** @type {Error} */ (error).message}`, { cause: error });
+  }
+}
+
+/**
+ * Names in a folder; none where it does not exist.
+ * @param {string} folder
+ */
+async function namesIn(folder) {
+  try {
+    return await readdir(folder);
+  } catch (error) {
+    if (isMissing(error)) return [];
+    throw error;
+  }
+}
