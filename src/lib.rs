@@ -3,7 +3,7 @@
 //! Every change is a line in an append-only log; the state is the last snapshot plus the log. The engine knows
 //! nothing of Node.js: values are JSON texts (bytes) and are never decoded, ids are the JSON texts of strings.
 //!
-//! - [`format`]: bytes to structures and back; names of files
+//! - [`mod@format`]: bytes to structures and back; names of files
 //! - [`backend`]: where bytes live (file system, memory)
 //! - [`log`]: appending, syncing, reading and repairing the operation log
 //! - [`state`]: the ordered map of records and the history since the last checkpoint
