@@ -80,7 +80,7 @@ export interface FileResult {
 
 /**
  * Writes and syncs what the stores of an environment have queued, and gives their locks back. Blocks: for the end of
- * a process or worker.
+ * a process.
  */
 export declare function finishAll(env: number): void
 
@@ -171,8 +171,8 @@ export interface NoticeText {
   failure: Failure
 }
 
-/** Streams the operations since the last checkpoint, as they are now. */
-export declare function openOperations(handle: number): StreamResult
+/** Streams the operations since the last checkpoint, as they are now; of one record, if `id` (JSON text) is given. */
+export declare function openOperations(handle: number, id?: string | undefined | null): StreamResult
 
 /** Options of `load`. Infinity is a count like others. */
 export interface OpenOptions {
@@ -194,9 +194,6 @@ export declare function openSnapshot(handle: number): Promise<StreamResult>
 /** Streams the records of a snapshot file. */
 export declare function openSnapshotFile(dir: string, path: string): Promise<StreamResult>
 
-/** Operations since the last checkpoint from the `start`th on, of one record if `id` is given: JSON text of an array. */
-export declare function operations(handle: number, id: string | null, start: number): RecordPage | null
-
 export declare function page(handle: number, start: number): RecordPage | null
 
 /** Reads a log. Gives pages of operations, and a report. */
@@ -207,6 +204,9 @@ export declare function readSegmentFile(dir: string, path: string): Promise<File
 
 /** The next part of a stream. One call at a time. */
 export declare function readStream(stream: number): Promise<StreamPart>
+
+/** The next part of a stream whose content is in memory: no I/O. */
+export declare function readStreamNow(stream: number): string | null
 
 /** A part of the records: `[id, value, …]` as JSON text, and where the next part begins. */
 export interface RecordPage {
@@ -237,15 +237,15 @@ export declare function release(handle: number): void
 export declare function remove(handle: number, id: string): number
 
 export interface SegmentsResult {
-  segments: Array<SegmentText>
+  segments: Array<SegmentStream>
   failure?: Failure
 }
 
-/** An archive segment: its records as the JSON text of an object. */
-export interface SegmentText {
+/** An archive segment, and the stream of its records. */
+export interface SegmentStream {
   path: string
   version: number
-  json: string
+  stream: number
 }
 
 /** Creates or replaces a record. `id` and `data` are JSON texts. */

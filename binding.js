@@ -773,8 +773,7 @@ if (
   }
 }
 
-const { appendOperations, archive, beginBatch, changed, close, closeStream, compact, countRecords, counts, createDelta, createFolders, createLog, endBatch, finishAll, flush, getRecord, hasRecord, isClosed, isWriting, kick, lastFailure, load, loadArchive, loadedPage, loadedSegments, lockDirectory, manifest, migrateSegment, migrateValues, news, openOperations, openSnapshot, openSnapshotFile, operations, page, readOperations, readSegmentFile, readStream, refresh, register, release, remove, set, settled, start, takeLastOperation, undo, unlock, writeSegmentFile, writeSnapshotFile } = nativeBinding
-export { appendOperations }
+const { archive, beginBatch, changed, close, closeStream, compact, countRecords, counts, endBatch, finishAll, flush, getRecord, hasRecord, isClosed, isWriting, kick, lastFailure, load, loadArchive, loadedPage, loadedSegments, manifest, migrateSegment, migrateValues, news, openOperations, openSnapshot, openSnapshotFile, page, readStream, readStreamNow, refresh, register, release, remove, set, settled, start, undo } = nativeBinding
 export { archive }
 export { beginBatch }
 export { changed }
@@ -783,9 +782,6 @@ export { closeStream }
 export { compact }
 export { countRecords }
 export { counts }
-export { createDelta }
-export { createFolders }
-export { createLog }
 export { endBatch }
 export { finishAll }
 export { flush }
@@ -799,7 +795,6 @@ export { load }
 export { loadArchive }
 export { loadedPage }
 export { loadedSegments }
-export { lockDirectory }
 export { manifest }
 export { migrateSegment }
 export { migrateValues }
@@ -807,11 +802,9 @@ export { news }
 export { openOperations }
 export { openSnapshot }
 export { openSnapshotFile }
-export { operations }
 export { page }
-export { readOperations }
-export { readSegmentFile }
 export { readStream }
+export { readStreamNow }
 export { refresh }
 export { register }
 export { release }
@@ -819,9 +812,5 @@ export { remove }
 export { set }
 export { settled }
 export { start }
-export { takeLastOperation }
 export { undo }
-export { unlock }
-export { writeSegmentFile }
-export { writeSnapshotFile }
 export const __napiBindingTarget = __napiLoadedBindingTarget

@@ -3,6 +3,7 @@
  */
 import * as native from "../binding.js";
 import { argumentError, show, toError } from "./errors.js";
+import { itemsNow, pairs } from "./streams.js";
 import { isThenable, valueText } from "./values.js";
 
 /** @typedef {(record: unknown, fromVersion: number) => unknown} Migrate */
@@ -47,8 +48,8 @@ export function migrateLoaded(handle, migrate, from, to) {
   }
   const { segments, failure } = native.loadedSegments(handle);
   if (failure !== undefined) throw toError(failure);
-  for (const { path, version, json } of segments) {
-    const records = migrateSegment(Object.entries(JSON.parse(json)), migrate, version);
+  for (const { path, version, stream } of segments) {
+    const records = migrateSegment(pairs(itemsNow(stream)), migrate, version);
     const members = records.map(([id, record]) => `${JSON.stringify(id)}:${valueText(record)}`);
     native.migrateSegment(handle, path, to, `{${members.join(",")}}`);
   }

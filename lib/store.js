@@ -15,7 +15,7 @@ import { WAKE, enter, environmentNumber, leave, setBusy } from "./environment.js
 import { argumentError, show, stateError, toError, withCode } from "./errors.js";
 import { migrateLoaded, migrateSegment } from "./migrate.js";
 import { readOptions } from "./options.js";
-import { operations, records } from "./streams.js";
+import { itemsNow, operations, pairs, records } from "./streams.js";
 import { idText, isThenable, valueText } from "./values.js";
 import { View } from "./view.js";
 import { Watch } from "./watch.js";
@@ -55,6 +55,8 @@ export class Store {
   #closing;
   /** @type {Watch<T> | undefined} */
   #watch;
+  /** Calls that are reading files. @type {Set<Promise<unknown>>} */
+  #reads = new Set();
 
   /**
    * @param {string} dir
@@ -132,6 +134,7 @@ export class Store {
     try {
       await ended;
     } finally {
+      await Promise.allSettled(this.#reads);
       this.#closing = undefined;
       // After a failure the store is open again, unless it could not go on anyway.
       if (native.isClosed(this.#handle)) {
@@ -324,6 +327,19 @@ export class Store {
     return this.#calls.other(ticket);
   }
 
+  /**
+   * A call that reads files: `close` waits for it.
+   * @template R
+   * @param {Promise<R>} call
+   * @returns {Promise<R>}
+   */
+  #reading(call) {
+    this.#reads.add(call);
+    const done = () => void this.#reads.delete(call);
+    call.then(done, done);
+    return call;
+  }
+
   /** Records changed in the engine other than by `set` and `delete`. */
   #takeChanged() {
     const changed = native.changed(this.#handle);
@@ -339,7 +355,11 @@ export class Store {
   #defer(call) {
     return new Promise((resolve, reject) => {
       this.#afterBatch.push(() => {
-        call().then(resolve, reject);
+        try {
+          call().then(resolve, reject);
+        } catch (error) {
+          reject(/** @type {Error} */ (error));
+        }
       });
     });
   }
@@ -425,15 +445,15 @@ export class Store {
     if (typeof segment !== "string") {
       throw argumentError(`Argument 'segment' must be a string, got ${show(segment)}`);
     }
-    const { segments, failure } = await native.loadArchive(this.#handle, segment);
+    const { segments, failure } = await this.#reading(native.loadArchive(this.#handle, segment));
     if (failure !== undefined) throw toError(failure);
-    const [{ json, version }] = segments;
-    const records = Object.entries(/** @type {Record<string, T>} */ (JSON.parse(json)));
+    const [{ stream, version }] = segments;
+    const found = pairs(itemsNow(stream));
     // A read-only store cannot store migrated segments: they are migrated as they are read.
     if (this.#readOnly && this.#migrate !== undefined && version < this.#version) {
-      return new Map(migrateSegment(records, this.#migrate, version));
+      return new Map(migrateSegment(found, this.#migrate, version));
     }
-    return new Map(records);
+    return new Map(found);
   }
 
   /** @returns {string[]} */
@@ -479,32 +499,22 @@ export class Store {
    */
   getOps(since) {
     this.#ensureReadable();
-    const all = this.#operations(null);
+    const all = this.#operations(undefined);
     return since ? all.filter((operation) => operation.ts > since) : all;
   }
 
   /**
-   * @param {string | null} id
+   * @param {string | undefined} id
    * @returns {Operation<T>[]}
    */
   #operations(id) {
-    /** @type {Operation<T>[]} */
-    const found = [];
-    /** @type {number | undefined} */
-    let next = 0;
-    while (next !== undefined) {
-      const page = native.operations(this.#handle, id, next);
-      if (page === null) break;
-      for (const operation of JSON.parse(page.json)) found.push(operation);
-      next = page.next;
-    }
-    return found;
+    return itemsNow(native.openOperations(this.#handle, id).stream);
   }
 
   /** @returns {AsyncGenerator<[string, T], void>} */
   async *streamSnapshot() {
     this.#ensureReadable();
-    yield* records(await native.openSnapshot(this.#handle));
+    yield* records(await this.#reading(native.openSnapshot(this.#handle)));
   }
 
   /**
@@ -527,7 +537,7 @@ export class Store {
     // A writer knows everything that it wrote.
     if (!this.#readOnly) return [];
     const handle = this.#handle;
-    const { pages, inOrder, failure } = await native.refresh(handle);
+    const { pages, inOrder, failure } = await this.#reading(native.refresh(handle));
     if (failure !== undefined) throw toError(failure);
     const found = /** @type {Operation<T>[]} */ (pages.flatMap((page) => JSON.parse(page)));
     if (this.#handle !== handle) return found;

@@ -26,6 +26,33 @@ async function* parts({ stream, failure }) {
 }
 
 /**
+ * The items of a stream whose content is in memory.
+ * @param {number | undefined} stream
+ * @returns {any[]}
+ */
+export function itemsNow(stream) {
+  /** @type {any[]} */
+  const items = [];
+  if (stream === undefined) return items;
+  for (let json = native.readStreamNow(stream); json !== null; json = native.readStreamNow(stream)) {
+    for (const item of JSON.parse(json)) items.push(item);
+  }
+  return items;
+}
+
+/**
+ * Ids and values in turn as pairs.
+ * @param {any[]} items
+ * @returns {[string, any][]}
+ */
+export function pairs(items) {
+  /** @type {[string, any][]} */
+  const found = [];
+  for (let i = 0; i < items.length; i += 2) found.push([items[i], items[i + 1]]);
+  return found;
+}
+
+/**
  * Records of a snapshot.
  * @template T
  * @param {StreamResult} opened

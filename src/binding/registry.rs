@@ -3,11 +3,13 @@
 use crate::format::archive::Segment;
 use crate::format::op::Text;
 use crate::store::{Opening, Phase, Store};
+use hashbrown::HashMap;
 use napi::bindgen_prelude::Function;
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use napi::{Env, Result, Status};
 use napi_derive::napi;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, RwLock, RwLockWriteGuard};
 
 /// Wakes an environment for one store. Weak: it does not keep the process alive.
 pub type WakeFunction = ThreadsafeFunction<u32, (), u32, Status, false, true>;
@@ -25,11 +27,22 @@ struct Entry {
     store: Option<Arc<Store>>,
 }
 
-static ENTRIES: RwLock<Vec<Option<Entry>>> = RwLock::new(Vec::new());
+/// Stores by number. A number is never given twice: a call that is still on its way cannot reach another store.
+static ENTRIES: LazyLock<RwLock<HashMap<u32, Entry>>> = LazyLock::new(RwLock::default);
+static NEXT: AtomicU32 = AtomicU32::new(0);
+/// `None`: the environment has ended. Taken after `ENTRIES` where both are.
 static ENVIRONMENTS: Mutex<Vec<Option<Arc<WakeFunction>>>> = Mutex::new(Vec::new());
 
 fn environments() -> MutexGuard<'static, Vec<Option<Arc<WakeFunction>>>> {
     ENVIRONMENTS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn entries() -> RwLockWriteGuard<'static, HashMap<u32, Entry>> {
+    ENTRIES.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn has_ended(env: u32) -> bool {
+    environments().get(env as usize).is_none_or(Option::is_none)
 }
 
 /// Registers a JavaScript environment. `wake` is called with a store's number when it has results. When the
@@ -43,9 +56,17 @@ pub fn register(env: Env, wake: Function<u32, ()>) -> Result<u32> {
         u32::try_from(environments.len() - 1).unwrap_or(u32::MAX)
     };
     env.add_env_cleanup_hook(number, |number| {
-        finish_all(number);
+        // From here on no store can be added for this environment.
         if let Some(place) = environments().get_mut(number as usize) {
             *place = None;
+        }
+        let mut entries = entries();
+        let own: Vec<u32> =
+            entries.iter().filter(|(_, entry)| entry.env == number).map(|(handle, _)| *handle).collect();
+        let own: Vec<Entry> = own.into_iter().filter_map(|handle| entries.remove(&handle)).collect();
+        drop(entries);
+        for store in own.iter().filter_map(|entry| entry.store.as_ref()) {
+            store.finish();
         }
     })?;
     Ok(number)
@@ -68,12 +89,12 @@ pub fn is_alive(env: u32) -> bool {
 }
 
 /// Writes and syncs what the stores of an environment have queued, and gives their locks back. Blocks: for the end of
-/// a process or worker.
+/// a process.
 #[napi(catch_unwind)]
 pub fn finish_all(env: u32) {
     let stores: Vec<_> = {
-        let mut entries = ENTRIES.write().unwrap_or_else(PoisonError::into_inner);
-        let own = entries.iter_mut().flatten().filter(|entry| entry.env == env);
+        let mut entries = entries();
+        let own = entries.values_mut().filter(|entry| entry.env == env);
         own.filter_map(|entry| {
             entry.loading = None;
             entry.store.clone()
@@ -88,60 +109,62 @@ pub fn finish_all(env: u32) {
 
 /// Gives a store that is being opened a number; `None` where its environment has ended meanwhile.
 pub fn add(env: u32, opening: Opening) -> Option<u32> {
-    environments().get(env as usize)?.as_ref()?;
     let entry =
         Entry { env, loading: Some(Loading { opening, values: Vec::new(), segments: Vec::new() }), store: None };
-    let mut entries = ENTRIES.write().unwrap_or_else(PoisonError::into_inner);
-    let place = entries.iter().position(Option::is_none).unwrap_or(entries.len());
-    if place == entries.len() {
-        entries.push(None);
+    let mut entries = entries();
+    if has_ended(env) {
+        return None;
     }
-    if let Some(free) = entries.get_mut(place) {
-        *free = Some(entry);
-    }
-    u32::try_from(place).ok()
+    let handle = NEXT.fetch_add(1, Ordering::Relaxed);
+    entries.insert(handle, entry);
+    Some(handle)
 }
 
 /// Calls `work` with the store that is being opened.
 pub fn with_loading<R>(handle: u32, work: impl FnOnce(&mut Loading) -> R) -> Option<R> {
-    let mut entries = ENTRIES.write().unwrap_or_else(PoisonError::into_inner);
-    entries.get_mut(handle as usize)?.as_mut()?.loading.as_mut().map(work)
+    // Taken out: `work` may read files.
+    let (_, mut loading) = take_loading(handle)?;
+    let result = work(&mut loading);
+    if let Some(entry) = entries().get_mut(&handle) {
+        entry.loading = Some(loading);
+    }
+    Some(result)
 }
 
 /// Takes the store that is being opened, to start it.
 pub fn take_loading(handle: u32) -> Option<(u32, Loading)> {
-    let mut entries = ENTRIES.write().unwrap_or_else(PoisonError::into_inner);
-    let entry = entries.get_mut(handle as usize)?.as_mut()?;
+    let mut entries = entries();
+    let entry = entries.get_mut(&handle)?;
     entry.loading.take().map(|loading| (entry.env, loading))
 }
 
-/// Puts the started store under its number.
+/// Puts the started store under its number; if its environment has ended meanwhile it is finished at once.
 pub fn put(handle: u32, store: Store) {
-    let mut entries = ENTRIES.write().unwrap_or_else(PoisonError::into_inner);
-    if let Some(Some(entry)) = entries.get_mut(handle as usize) {
-        entry.store = Some(Arc::new(store));
+    let mut entries = entries();
+    match entries.get_mut(&handle) {
+        Some(entry) if !has_ended(entry.env) => entry.store = Some(Arc::new(store)),
+        _ => {
+            drop(entries);
+            drop(store);
+        }
     }
 }
 
 /// The store with a number.
 pub fn get(handle: u32) -> Option<Arc<Store>> {
     let entries = ENTRIES.read().unwrap_or_else(PoisonError::into_inner);
-    entries.get(handle as usize)?.as_ref()?.store.clone()
+    entries.get(&handle)?.store.clone()
 }
 
-/// Calls `work` with a store, without sharing it.
+/// Calls `work` with a store.
 pub fn with<R>(handle: u32, work: impl FnOnce(&Store) -> R) -> Option<R> {
-    let entries = ENTRIES.read().unwrap_or_else(PoisonError::into_inner);
-    entries.get(handle as usize)?.as_ref()?.store.as_deref().map(work)
+    get(handle).map(|store| work(&store))
 }
 
 /// Forgets a number. An open store is flushed and released.
 #[napi(catch_unwind)]
 pub fn release(handle: u32) {
-    let entry = {
-        let mut entries = ENTRIES.write().unwrap_or_else(PoisonError::into_inner);
-        entries.get_mut(handle as usize).and_then(Option::take)
-    };
+    let entry = entries().remove(&handle);
     let Some(Entry { loading, store, .. }) = entry else { return };
     drop(loading);
     if let Some(store) = store {

@@ -3,8 +3,10 @@
 use super::errors::{Failure, remember};
 use super::options::OpenOptions;
 use super::registry::{self, Loading, get, with};
+use super::streams::add_archive;
 use super::text::Utf8;
 use crate::backend::fs::FsBackend;
+use crate::format::archive::Segment;
 use crate::format::json;
 use crate::format::op::Text;
 use crate::store::{Accepted, Migration, Opening, Phase, Store, Ticket, Value};
@@ -32,18 +34,18 @@ pub struct RecordPage {
     pub next: Option<f64>,
 }
 
-/// An archive segment: its records as the JSON text of an object.
+/// An archive segment, and the stream of its records.
 #[napi(object)]
-pub struct SegmentText {
+pub struct SegmentStream {
     pub path: String,
     pub version: f64,
-    pub json: String,
+    pub stream: u32,
 }
 
 #[napi(object)]
 #[derive(Default)]
 pub struct SegmentsResult {
-    pub segments: Vec<SegmentText>,
+    pub segments: Vec<SegmentStream>,
     pub failure: Option<Failure>,
 }
 
@@ -150,11 +152,7 @@ pub fn loaded_segments(handle: u32) -> SegmentsResult {
         None => SegmentsResult::default(),
         Some(Err(error)) => SegmentsResult { failure: Some((&error).into()), ..SegmentsResult::default() },
         Some(Ok(segments)) => {
-            let segments = segments.into_iter().map(|(path, segment)| {
-                let mut json = Vec::new();
-                segment.push_records(&mut json);
-                SegmentText { path, version: number(segment.version), json: string(json) }
-            });
+            let segments = segments.into_iter().map(|(path, segment)| segment_stream(path, segment));
             SegmentsResult { segments: segments.collect(), failure: None }
         }
     }
@@ -173,11 +171,8 @@ pub fn migrate_values(handle: u32, values: Utf8) {
 pub fn migrate_segment(handle: u32, path: String, version: f64, records: Utf8) {
     registry::with_loading(handle, |loading| {
         let period = path.strip_prefix("archive/archive-").and_then(|name| name.strip_suffix(".json"));
-        let mut segment = crate::format::archive::Segment {
-            version: version as u64,
-            period: period.unwrap_or(&path).to_owned(),
-            records: Vec::new(),
-        };
+        let mut segment =
+            Segment { version: version as u64, period: period.unwrap_or(&path).to_owned(), records: Vec::new() };
         let members = json::members(&records).unwrap_or_default();
         segment
             .merge(members.into_iter().map(|(id, value)| (json::canonical_string(id).as_ref().into(), value.into())));
@@ -385,13 +380,6 @@ pub fn page(handle: u32, start: f64) -> Option<RecordPage> {
     with(handle, |store| record_page(store.page(start as u64, PAGE)))
 }
 
-/// Operations since the last checkpoint from the `start`th on, of one record if `id` is given: JSON text of an array.
-#[napi(catch_unwind, ts_args_type = "handle: number, id: string | null, start: number")]
-pub fn operations(handle: u32, id: Option<String>, start: f64) -> Option<RecordPage> {
-    let (json, next) = with(handle, |store| store.operations(id.as_deref().map(str::as_bytes), start as u64, PAGE))?;
-    Some(RecordPage { json: string(json), next: next.map(number) })
-}
-
 #[napi(catch_unwind)]
 pub fn counts(handle: u32) -> StoreCounts {
     with(handle, Store::stats).map_or_else(StoreCounts::default, |stats| StoreCounts {
@@ -414,11 +402,14 @@ pub async fn load_archive(handle: u32, name: String) -> SegmentsResult {
     let loaded = blocking(move || get(handle).ok_or(Error::NotOpen)?.load_archive(&name));
     match loaded.await {
         Err(error) => SegmentsResult { failure: Some((&error).into()), ..SegmentsResult::default() },
-        Ok(segment) => {
-            let mut json = Vec::new();
-            segment.push_records(&mut json);
-            let text = SegmentText { path: segment.period, version: number(segment.version), json: string(json) };
-            SegmentsResult { segments: vec![text], failure: None }
-        }
+        Ok(segment) => SegmentsResult { segments: vec![segment_stream(name_of(&segment), segment)], failure: None },
     }
+}
+
+fn name_of(segment: &Segment) -> String {
+    segment.period.clone()
+}
+
+fn segment_stream(path: String, segment: Segment) -> SegmentStream {
+    SegmentStream { path, version: number(segment.version), stream: add_archive(segment.records) }
 }

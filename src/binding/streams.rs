@@ -4,6 +4,7 @@ use super::errors::Failure;
 use super::registry::get;
 use super::store::{PAGE, blocking, string};
 use crate::backend::fs::FsBackend;
+use crate::format::op::Text;
 use crate::format::snapshot::Reader;
 use crate::state::Op;
 use crate::{Error, Result};
@@ -15,6 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 enum Stream {
     Records(Box<Reader>),
     Operations(std::vec::IntoIter<Arc<Op>>),
+    Archive(std::vec::IntoIter<(Text, Text)>),
 }
 
 static STREAMS: Mutex<Option<HashMap<u32, Stream>>> = Mutex::new(None);
@@ -71,13 +73,17 @@ pub async fn open_snapshot_file(dir: String, path: String) -> StreamResult {
     opened(blocking(move || Reader::open(&FsBackend::new(dir)?, &path, 0)).await)
 }
 
-/// Streams the operations since the last checkpoint, as they are now.
+/// Streams the operations since the last checkpoint, as they are now; of one record, if `id` (JSON text) is given.
 #[napi(catch_unwind)]
-pub fn open_operations(handle: u32) -> StreamResult {
+pub fn open_operations(handle: u32, id: Option<String>) -> StreamResult {
     match get(handle) {
         None => StreamResult { failure: Some((&Error::NotOpen).into()), ..StreamResult::default() },
         Some(store) => {
-            let stream = add(Stream::Operations(store.history().into_iter()));
+            let mut operations = store.history();
+            if let Some(id) = id {
+                operations.retain(|operation| *operation.id == *id.as_bytes());
+            }
+            let stream = add(Stream::Operations(operations.into_iter()));
             StreamResult { stream: Some(stream), ..StreamResult::default() }
         }
     }
@@ -112,6 +118,13 @@ fn next_part(stream: &mut Stream) -> Result<Option<Vec<u8>>> {
                 json.push(b',');
                 json.extend_from_slice(&value);
             }
+            Stream::Archive(records) => {
+                let Some((id, value)) = records.next() else { break };
+                json.push(separator);
+                json.extend_from_slice(&id);
+                json.push(b',');
+                json.extend_from_slice(&value);
+            }
             Stream::Operations(operations) => {
                 let Some(operation) = operations.next() else { break };
                 json.push(separator);
@@ -124,6 +137,22 @@ fn next_part(stream: &mut Stream) -> Result<Option<Vec<u8>>> {
     }
     json.push(b']');
     Ok(Some(json))
+}
+
+/// The next part of a stream whose content is in memory: no I/O.
+#[napi(catch_unwind)]
+pub fn read_stream_now(stream: u32) -> Option<String> {
+    let mut taken = streams().as_mut().and_then(|streams| streams.remove(&stream))?;
+    let part = next_part(&mut taken).ok().flatten().map(string);
+    if part.is_some() {
+        streams().get_or_insert_with(HashMap::new).insert(stream, taken);
+    }
+    part
+}
+
+/// Streams the records of an archive segment.
+pub fn add_archive(records: Vec<(Text, Text)>) -> u32 {
+    add(Stream::Archive(records.into_iter()))
 }
 
 /// Ends a stream early.

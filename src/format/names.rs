@@ -93,10 +93,17 @@ pub enum Kind {
 
 /// Classifies a file name (without folder).
 pub fn kind(name: &str) -> Kind {
-    if name.ends_with(TEMPORARY) {
-        return Kind::Temporary;
-    }
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if let Some(target) = name.strip_suffix(TEMPORARY) {
+        // Upstream's `manifest.json.tmp`, or ours: `manifest.json.<pid>-<n>.tmp`. Anything else is somebody's file.
+        let ours = target
+            .rsplit_once('.')
+            .filter(|(_, unique)| unique.split_once('-').is_some_and(|(pid, n)| digits(pid) && digits(n)));
+        let target = ours.map_or(target, |(target, _)| target);
+        let archive = target.starts_with("archive-") && target.ends_with(".json");
+        let known = target == MANIFEST || (target == LOCK && ours.is_some()) || archive || kind(target) != Kind::Other;
+        return if known { Kind::Temporary } else { Kind::Other };
+    }
     if let Some(rest) = name.strip_prefix("snap-") {
         let number = rest.strip_suffix(".jsonl").or_else(|| rest.strip_suffix(".json"));
         return if number.is_some_and(digits) { Kind::Snapshot } else { Kind::Other };
@@ -138,6 +145,12 @@ mod tests {
         assert_eq!(kind("snap-1.jsonl"), Kind::Snapshot);
         assert_eq!(kind("snap-1.json"), Kind::Snapshot);
         assert_eq!(kind("snap-1.jsonl.12-0.tmp"), Kind::Temporary);
+        assert_eq!(kind("manifest.json.tmp"), Kind::Temporary);
+        assert_eq!(kind(".lock.1-2.tmp"), Kind::Temporary);
+        assert_eq!(kind("archive-2026-Q1.json.tmp"), Kind::Temporary);
+        for somebodys in ["notes.tmp", "export.tmp", "manifest.json.bak.tmp", ".lock.tmp", "x.1-2.tmp"] {
+            assert_eq!(kind(somebodys), Kind::Other, "{somebodys}");
+        }
         assert_eq!(kind("ops-17.jsonl"), Kind::Ops);
         assert_eq!(kind("ops-17.jsonl.cut-1"), Kind::Other);
         assert_eq!(kind("ops-backup.jsonl"), Kind::Other);

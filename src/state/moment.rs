@@ -62,8 +62,9 @@ impl Moment {
         }
     }
 
-    /// Takes the next records, about `limit` of them; `false` once there are no more.
-    pub fn take(&mut self, records: &Records, limit: usize, out: &mut Vec<(Text, Text)>) -> bool {
+    /// Takes the next records, at most `limit` of them and about `bytes`; `false` once there are no more.
+    pub fn take(&mut self, records: &Records, limit: usize, bytes: usize, out: &mut Vec<(Text, Text)>) -> bool {
+        let mut taken = 0;
         let mut present = records.iter_from(self.next).take_while(|(position, ..)| *position < self.end).peekable();
         for _ in 0..limit {
             let kept =
@@ -85,7 +86,11 @@ impl Moment {
                     self.kept.pop_first().and_then(|(_, record)| record)
                 }
             };
+            taken += record.as_ref().map_or(0, |(id, value)| id.len() + value.len());
             out.extend(record);
+            if taken >= bytes {
+                break;
+            }
         }
         true
     }
@@ -141,7 +146,7 @@ mod tests {
             let mut meanwhile = meanwhile.into_iter().enumerate();
             loop {
                 let mut moment = state.moment.take().unwrap();
-                let more = moment.take(&state.records, limit, &mut taken);
+                let more = moment.take(&state.records, limit, 20, &mut taken);
                 state.moment = Some(moment);
                 if !more {
                     break;

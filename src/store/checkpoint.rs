@@ -19,8 +19,13 @@ use std::time::{Duration, Instant};
 
 /// Records are taken from the state so many at a time: the lock is held for some ten microseconds.
 const PIECE: usize = 256;
+/// And about so many bytes at a time: what a checkpoint holds in memory.
+const PIECE_BYTES: usize = 256 << 10;
 /// How long superseded logs stay for readers.
 const KEEP_LOGS_MS: u64 = 60_000;
+/// And how many bytes of them, and how many: heavy updates would fill the disk within that minute.
+const KEEP_LOGS_BYTES: u64 = 4 << 20;
+const KEEP_LOGS: usize = 64;
 /// How long a failed automatic checkpoint waits before it is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -113,7 +118,7 @@ impl Shared {
                 let Some(mut moment) = state.moment.take() else {
                     return Err(Error::Failed { message: "The checkpoint was given up".to_owned(), cause: None });
                 };
-                let more = moment.take(&state.records, PIECE, &mut records);
+                let more = moment.take(&state.records, PIECE, PIECE_BYTES, &mut records);
                 state.moment = Some(moment);
                 more
             };
@@ -147,6 +152,9 @@ impl Shared {
                 }
             }
             Err(error) => {
+                if !job.asked {
+                    inner.checkpoint_retry_at = Some(Instant::now() + RETRY);
+                }
                 // The operations that it was to cover can be undone again.
                 inner.apply_queue_again();
                 for ticket in job.waiting {
@@ -157,7 +165,6 @@ impl Shared {
                     inner
                         .notices
                         .push(Notice { message: "checkpoint failed, will be tried again", error: error.clone() });
-                    inner.checkpoint_retry_at = Some(Instant::now() + RETRY);
                 }
                 inner.checkpoint_error = Some(error);
             }
@@ -194,7 +201,8 @@ impl Shared {
         self.check_ours(disk).inspect_err(|_| discard(backend, snapshot))?;
         let Some(log) = &disk.log else { return Err(Error::NotOpen) };
         let next = copy_tail(log, backend, job.through).inspect_err(|_| discard(backend, snapshot))?;
-        let (mut manifest, superseded) = succeed(&disk.manifest, snapshot, &next, job.count, self.options.version);
+        let (mut manifest, superseded) =
+            succeed(backend, &disk.manifest, snapshot, &next, job.count, self.options.version);
         // ORDER: snapshot and log are durable, names included, before the manifest names them.
         let replaced = backend
             .sync_dir(names::OPS)
@@ -280,7 +288,14 @@ fn copy_tail(log: &Log, backend: &dyn StorageBackend, through: u64) -> Result<Lo
 
 /// The manifest that follows, and the files that go once it is durable: the generation before the last, and logs
 /// that have been superseded for a minute.
-fn succeed(old: &Manifest, snapshot: &str, log: &Log, count: u64, version: u64) -> (Manifest, Vec<String>) {
+fn succeed(
+    backend: &dyn StorageBackend,
+    old: &Manifest,
+    snapshot: &str,
+    log: &Log,
+    count: u64,
+    version: u64,
+) -> (Manifest, Vec<String>) {
     let now = clock::now_ms();
     let (mut kept, mut superseded) = (Vec::new(), Vec::new());
     for log in &old.previous.ops {
@@ -291,6 +306,13 @@ fn succeed(old: &Manifest, snapshot: &str, log: &Log, count: u64, version: u64) 
         }
     }
     superseded.extend(old.previous.snapshot.clone());
+    let mut bytes = 0;
+    let within = kept.iter().rev().take(KEEP_LOGS).take_while(|log| {
+        bytes += backend.stat(&log.path).map_or(0, |stat| stat.len);
+        bytes <= KEEP_LOGS_BYTES
+    });
+    let beyond = kept.len() - within.count();
+    superseded.extend(kept.drain(..beyond).map(|log| log.path));
     let carried = log.len() as u64;
     kept.extend(old.logs().into_iter().map(|path| Superseded { path, since: now, carried }));
     let mut manifest = Manifest {

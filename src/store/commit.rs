@@ -1,7 +1,7 @@
 //! The writer's commit: appends what is at the front of the queue, syncs it where that is asked for, and sorts out
 //! what could not be written.
 
-use super::queue::{Ack, Item, Write};
+use super::queue::{Ack, Item, Value, Write};
 use super::{Disk, Durability, Inner, Notice, Shared, WriteMode};
 use crate::error::{Error, Result};
 use crate::log::{AppendError, LineMark};
@@ -41,7 +41,7 @@ impl Group {
     }
 
     fn add(&mut self, write: &Write) {
-        let last = write.ops.len() as u64 - 1;
+        let last = (write.ops.len() as u64).saturating_sub(1);
         self.items += 1;
         self.sync |= write.sync;
         self.acknowledged |= write.ack == Ack::Done;
@@ -156,6 +156,14 @@ impl Shared {
             if let Some(Item::Write(write)) = inner.queue.pop_front() {
                 inner.through = write.ticket;
                 told |= write.ack == Ack::Waiting;
+                // The checkpoint that it waited for is not due any more.
+                if write.ack == Ack::Held && !inner.is_pending(write.ticket) {
+                    inner.settle(write.ticket, Ok(Value::None));
+                    told = true;
+                }
+                if let Some(op) = write.impossible.first() {
+                    inner.background_error = Some(Error::RecordNotFound { id: op.id.clone() });
+                }
             }
         }
         inner.retry_at = None;
@@ -245,7 +253,9 @@ impl Inner {
     pub(super) fn note_unsynced(&mut self, unsynced: bool) {
         if !unsynced {
             self.unsynced_since = None;
-            self.buffered = 0;
+            let queued =
+                self.queue.iter().map(|item| if let Item::Write(write) = item { write.ops.len() as u64 } else { 0 });
+            self.buffered = self.buffered.min(queued.sum());
         } else if self.unsynced_since.is_none() {
             self.unsynced_since = Some(Instant::now());
         }

@@ -92,6 +92,10 @@ struct Inner {
     barrier: u64,
     /// Operations since the last checkpoint that was queued.
     since_checkpoint: u64,
+    /// The threshold that was given.
+    threshold: Option<u64>,
+    /// True if the write that reaches it waits for the checkpoint.
+    holds: bool,
     /// Records at the last checkpoint.
     records_at_checkpoint: u64,
     /// Buffered operations since the last one that asks for a sync.

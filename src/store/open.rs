@@ -213,6 +213,8 @@ impl Opening {
             last_ticket: 0,
             barrier: 0,
             since_checkpoint: ops,
+            threshold: self.options.checkpoint_threshold,
+            holds: self.options.write_mode != super::WriteMode::Async,
             records_at_checkpoint: manifest.stats.active_records,
             buffered: 0,
             unsynced_since: None,
@@ -283,7 +285,9 @@ fn find_data(backend: &dyn StorageBackend) -> Result<Option<String>> {
                     // One that cannot be read may hold anything, except an empty file.
                     entry.stat.len > 0 && (records > 0 || read.is_err())
                 }
-                names::Kind::Ops | names::Kind::AgentOps | names::Kind::Other => entry.stat.len > 0,
+                names::Kind::Ops | names::Kind::AgentOps => entry.stat.len > 0,
+                // Segments, and what recovery saved; not somebody's notes.
+                names::Kind::Other => entry.stat.len > 0 && is_derived(folder, &entry.name),
             };
             if holds_data {
                 return Ok(Some(path));
@@ -291,6 +295,15 @@ fn find_data(backend: &dyn StorageBackend) -> Result<Option<String>> {
         }
     }
     Ok(None)
+}
+
+/// True for an archive segment, and for what recovery saves beside a log.
+fn is_derived(folder: &str, name: &str) -> bool {
+    match folder {
+        names::ARCHIVE => name.starts_with("archive-"),
+        names::OPS => name.starts_with("ops-") || name.starts_with("agent-"),
+        _ => false,
+    }
 }
 
 /// Version of the records, the state, and the logs that led to it.
@@ -425,7 +438,7 @@ fn remove_leftovers(backend: &dyn StorageBackend, manifest: &Manifest) {
                 names::Kind::Temporary if entry.name.starts_with(names::LOCK) => {
                     u128::from(clock::now_ms()) * 1_000_000 > entry.stat.modified_ns + LOCK_LEFTOVER_AGE.as_nanos()
                 }
-                names::Kind::Temporary => !folder.is_empty() || entry.name.starts_with(names::MANIFEST),
+                names::Kind::Temporary => true,
                 names::Kind::Snapshot => folder == names::SNAPSHOTS && older && !named.contains(&path),
                 names::Kind::Ops => folder == names::OPS && older && !named.contains(&path),
                 names::Kind::AgentOps => folder == names::OPS && older && entry.stat.len == 0 && !named.contains(&path),

@@ -48,6 +48,8 @@ pub(super) struct Write {
     pub ack: Ack,
     /// Must be synced before it counts as written.
     pub sync: bool,
+    /// Operations of an acknowledged write that a roll-back made impossible, for now: `ops` is empty then.
+    pub impossible: Vec<Arc<Op>>,
 }
 
 /// A batch whose function is running.

@@ -4,7 +4,7 @@
 //! that values, order and `prev` are what they would be had the failed calls never been made.
 
 use super::Inner;
-use super::queue::{Item, Ticket, Value, Write};
+use super::queue::{Ack, Item, Ticket, Value, Write};
 use crate::error::{Error, Result};
 use crate::format::op::Text;
 use crate::state::{Op, State};
@@ -89,23 +89,35 @@ impl Inner {
                 self.barrier = *through;
             }
         }
+        let barrier = self.barrier;
+        self.since_checkpoint = self.state.history.iter().rev().take_while(|op| op.seq > barrier).count() as u64;
         for item in items {
             let again = match item {
                 Item::Write(write) => {
                     let ticket = write.ticket;
-                    let again = self.write_again(write);
-                    // Its caller has been told: no checkpoint tells it again.
-                    gone.extend(again.is_none().then_some(ticket));
-                    again
+                    match self.write_again(write) {
+                        Some(write) => drop(self.queue_write(write, false)),
+                        // Its caller has been told: no checkpoint tells it again.
+                        None => gone.push(ticket),
+                    }
+                    None
                 }
                 Item::Undo { ticket, undone, .. } => {
                     self.changed.extend(undone.map(|op| op.id.clone()));
                     Some(self.undo_in_memory(ticket))
                 }
                 Item::Checkpoint { mut waiting, asked, .. } => {
-                    waiting.retain(|ticket| !gone.contains(ticket));
-                    self.barrier = self.state.last_seq();
-                    Some(Item::Checkpoint { through: self.barrier, waiting, asked })
+                    if asked {
+                        self.queue_checkpoint(waiting, true);
+                    } else {
+                        // Whether one is due, and where, has just been decided again. Who waited for this one and is
+                        // not queued any more has been written.
+                        waiting.retain(|ticket| !gone.contains(ticket) && !self.is_pending(*ticket));
+                        for ticket in waiting {
+                            self.settle(ticket, Ok(Value::None));
+                        }
+                    }
+                    None
                 }
                 Item::Archive { ticket, segment, ids, .. } => {
                     let taken = self.state.take(&ids);
@@ -126,14 +138,24 @@ impl Inner {
             };
             self.batch = Some(super::Batch { ops, failed });
         }
-        let barrier = self.barrier;
-        self.since_checkpoint = self.state.history.iter().rev().take_while(|op| op.seq > barrier).count() as u64;
     }
 
-    /// Applies a write again; if one of its operations has become impossible, its caller is told.
-    fn write_again(&mut self, write: Write) -> Option<Item> {
-        match again_all(&mut self.state, &write.ops) {
-            Ok(ops) => Some(Item::Write(Write { ops, ..write })),
+    /// Applies a write again. If one of its operations has become impossible its caller is told; a write that was
+    /// acknowledged stays, and is tried again whenever something before it changes.
+    fn write_again(&mut self, mut write: Write) -> Option<Write> {
+        let wanted = if write.impossible.is_empty() { &write.ops } else { &write.impossible };
+        match again_all(&mut self.state, wanted) {
+            Ok(ops) => {
+                self.changed.extend(write.impossible.drain(..).map(|op| op.id.clone()));
+                Some(Write { ops, ..write })
+            }
+            Err(_) if write.ack == Ack::Done => {
+                self.changed.extend(write.ops.iter().map(|op| op.id.clone()));
+                if write.impossible.is_empty() {
+                    write.impossible = std::mem::take(&mut write.ops);
+                }
+                Some(write)
+            }
             Err(error) => {
                 self.give_up(Item::Write(write), &error, &[]);
                 None

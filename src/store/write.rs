@@ -46,13 +46,18 @@ impl Store {
             self.check_background(&mut inner)?;
         }
         let op = apply(&mut inner, clock::now_ms())?;
-        match &mut inner.batch {
-            Some(batch) => {
-                batch.ops.push(op);
-                Ok(Accepted::Done)
-            }
-            None => Ok(inner.accept(vec![op], options)),
+        if let Some(batch) = &mut inner.batch {
+            batch.ops.push(op);
+            return Ok(Accepted::Done);
         }
+        let accepted = inner.accept(vec![op], options);
+        // A caller that never lets its turn end never kicks: what it was told is buffered must be written all the same.
+        let arm = options.write_mode != WriteMode::Immediate && !std::mem::replace(&mut inner.armed, true);
+        drop(inner);
+        if arm {
+            self.shared.work.notify_one();
+        }
+        Ok(accepted)
     }
 
     /// Hands on the failure of buffered writes, once, and lets them be tried again.
@@ -146,33 +151,40 @@ impl Inner {
         if fills {
             self.buffered = 0;
         }
-        let mut ack = match options.write_mode {
+        let ack = match options.write_mode {
             WriteMode::Immediate => Ack::Waiting,
             WriteMode::Group if fills => Ack::Waiting,
             // A batch is all or nothing: its caller learns which.
             WriteMode::Group | WriteMode::Async if count > 1 => Ack::Waiting,
             WriteMode::Group | WriteMode::Async => Ack::Done,
         };
-        self.since_checkpoint += count;
-        let checkpoint = self.is_checkpoint_due(options);
-        if checkpoint && options.write_mode != WriteMode::Async {
-            ack = Ack::Held;
-        }
-        self.urgent |= ack != Ack::Done || fills;
-        self.queue.push_back(Item::Write(Write { ticket, ops, ack, sync: fills }));
-        if checkpoint {
-            let waiting = if ack == Ack::Held { vec![ticket] } else { Vec::new() };
-            self.queue_checkpoint(waiting, false);
-        }
+        let held = self.queue_write(Write { ticket, ops, ack, sync: fills, impossible: Vec::new() }, true);
+        self.urgent |= ack != Ack::Done || fills || held;
         match ack {
-            Ack::Waiting => Accepted::Through(ticket),
-            Ack::Held => Accepted::Told(ticket),
+            _ if held => Accepted::Told(ticket),
+            Ack::Waiting | Ack::Held => Accepted::Through(ticket),
             Ack::Done => Accepted::Done,
         }
     }
 
-    fn is_checkpoint_due(&self, options: &Options) -> bool {
-        let threshold = match options.checkpoint_threshold {
+    /// Queues a write, and the checkpoint if it reaches the threshold. True if its end is told by itself then: a `new`
+    /// one waits for the checkpoint that it sets off.
+    pub(super) fn queue_write(&mut self, mut write: Write, new: bool) -> bool {
+        self.since_checkpoint += write.ops.len() as u64;
+        let due = !write.ops.is_empty() && self.is_checkpoint_due();
+        if due && new && self.holds {
+            write.ack = Ack::Held;
+        }
+        let (ticket, held) = (write.ticket, write.ack == Ack::Held);
+        self.queue.push_back(Item::Write(write));
+        if due {
+            self.queue_checkpoint(if held { vec![ticket] } else { Vec::new() }, false);
+        }
+        held
+    }
+
+    fn is_checkpoint_due(&self) -> bool {
+        let threshold = match self.threshold {
             Some(given) => given,
             // One checkpoint at a time: the operations that come meanwhile count for the next.
             None if self.is_checkpoint_pending() => return false,

@@ -47,6 +47,11 @@ impl Shared {
             if inner.phase == Phase::Closed {
                 return false;
             }
+            if inner.queue.is_empty() {
+                // What was asked for has been done, perhaps while it was asked: the next call asks anew.
+                inner.kicked = false;
+                inner.armed = false;
+            }
             let now = Instant::now();
             let retry = inner.retry_at;
             let due = match (inner.queue.is_empty(), retry) {
