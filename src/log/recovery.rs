@@ -90,6 +90,8 @@ pub fn scan_beside_writer(backend: &dyn StorageBackend, path: &str, start: u64, 
         attempt += 1;
         match scan_from(backend, path, start, skip) {
             Err(Error::Corrupt { .. }) if attempt < ATTEMPTS => std::thread::yield_now(),
+            // Half a line, or two, may be what is being written.
+            Ok(scan) if scan.report.cut_lines > 0 && attempt < ATTEMPTS => std::thread::yield_now(),
             other => break other?,
         }
     };

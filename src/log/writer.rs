@@ -58,12 +58,16 @@ impl Log {
         &self.path
     }
 
-    /// Checks that the path still names this log, unchanged.
+    /// Checks that nobody else writes this log. That it was deleted or protected does not matter here: a checkpoint
+    /// takes its place.
     ///
     /// # Errors
-    /// `Changed`, `Io`.
+    /// `Changed`.
     pub fn check(&self) -> Result<()> {
-        if self.ragged { Ok(()) } else { self.file.check(self.end) }
+        match if self.ragged { Ok(()) } else { self.file.check(self.end) } {
+            Err(error @ Error::Changed { .. }) => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// Sequence number of the last line's operation; 0 where there is no line.
