@@ -773,7 +773,8 @@ if (
   }
 }
 
-const { archive, beginBatch, changed, close, closeStream, compact, countRecords, counts, endBatch, finishAll, flush, getRecord, hasRecord, isClosed, isWriting, kick, lastFailure, load, loadArchive, loadedPage, loadedSegments, manifest, migrateSegment, migrateValues, news, openOperations, openSnapshot, openSnapshotFile, page, readStream, readStreamNow, refresh, register, release, remove, set, settled, start, undo } = nativeBinding
+const { appendOperations, archive, beginBatch, changed, close, closeStream, compact, countRecords, counts, createDelta, createFolders, createLog, endBatch, finishAll, flush, getRecord, hasRecord, isClosed, isWriting, kick, lastFailure, load, loadArchive, loadedPage, loadedSegments, lockDirectory, manifest, migrateSegment, migrateValues, news, openOperations, openSnapshot, openSnapshotFile, page, readOperations, readSegmentFile, readStream, readStreamNow, refresh, register, release, remove, set, settled, start, takeLastOperation, undo, unlock, writeSegmentFile, writeSnapshotFile } = nativeBinding
+export { appendOperations }
 export { archive }
 export { beginBatch }
 export { changed }
@@ -782,6 +783,9 @@ export { closeStream }
 export { compact }
 export { countRecords }
 export { counts }
+export { createDelta }
+export { createFolders }
+export { createLog }
 export { endBatch }
 export { finishAll }
 export { flush }
@@ -795,6 +799,7 @@ export { load }
 export { loadArchive }
 export { loadedPage }
 export { loadedSegments }
+export { lockDirectory }
 export { manifest }
 export { migrateSegment }
 export { migrateValues }
@@ -803,6 +808,8 @@ export { openOperations }
 export { openSnapshot }
 export { openSnapshotFile }
 export { page }
+export { readOperations }
+export { readSegmentFile }
 export { readStream }
 export { readStreamNow }
 export { refresh }
@@ -812,5 +819,9 @@ export { remove }
 export { set }
 export { settled }
 export { start }
+export { takeLastOperation }
 export { undo }
+export { unlock }
+export { writeSegmentFile }
+export { writeSnapshotFile }
 export const __napiBindingTarget = __napiLoadedBindingTarget
