@@ -4,14 +4,14 @@
 //! it or nothing. Nothing is remembered between calls, so every call looks at the file first. Two calls on one file
 //! must not run at the same time; the caller sees to that.
 
-use crate::backend::{self, StorageBackend, StorageFile, discard, read_all};
+use crate::backend::{self, StorageBackend, StorageFile, create_temporary, discard, read_all};
 use crate::clock;
 use crate::error::{Error, Result};
 use crate::format::archive::Segment;
 use crate::format::op::{self, OpKind, Parts, Text};
 use crate::format::{json, names, snapshot};
 use crate::log::recovery::create_numbered;
-use crate::log::{AppendError, LineMark, Log, Report, scan};
+use crate::log::{AppendError, LineMark, Log, Report, scan, scan_beside_writer};
 
 /// How much of a log's end is looked at before the whole log is read.
 const TAIL: u64 = 64 * 1024;
@@ -76,7 +76,7 @@ fn ends_well(file: &dyn StorageFile, len: u64) -> Result<bool> {
 /// # Errors
 /// As [`scan`].
 pub fn read(backend: &dyn StorageBackend, path: &str, bytes: usize) -> Result<(Vec<Vec<u8>>, Report)> {
-    let scan = match scan(backend, path, false) {
+    let scan = match scan_beside_writer(backend, path, 0, false) {
         Err(error) if error.is_not_found() => return Ok((Vec::new(), Report::default())),
         other => other?,
     };
@@ -109,7 +109,7 @@ pub fn take_last(backend: &dyn StorageBackend, path: &str) -> Result<bool> {
     if scan.ops.is_empty() {
         return Ok(false);
     }
-    let marks = scan.ops.iter().zip(1..).map(|(op, seq)| LineMark { seq, offset: op.offset, batch: op.batch });
+    let marks = scan.ops.iter().zip(1..).map(|(op, seq)| LineMark { seq, offset: op.from, batch: op.batch });
     let mut log = Log::new(path.to_owned(), file, scan.end, marks.collect());
     log.take_last(true).map_err(|failed| {
         let (AppendError::Write(error) | AppendError::Sync(error)) = failed;
@@ -154,23 +154,19 @@ pub fn write_snapshot(backend: &dyn StorageBackend, version: u64, pages: &[impl 
     let records = records_of(pages);
     // The name is taken first, by an empty file: another snapshot of this millisecond gets the next one.
     let (path, _) = create_numbered(backend, names::snapshot)?;
-    let temporary = names::temporary(&path);
     let mut left = records.iter();
-    let written = backend.create(&temporary).and_then(|mut file| {
+    let written = create_temporary(backend, &path).and_then(|(temporary, mut file)| {
         let timestamp = clock::iso(clock::now_ms());
         snapshot::write(&mut *file, version, records.len() as u64, &timestamp, |out| {
             let Some((id, value)) = left.next() else { return Ok(false) };
             snapshot::push_record(id, value, out);
             Ok(true)
-        })?;
-        backend.rename(&temporary, &path)?;
+        })
+        .and_then(|()| backend.rename(&temporary, &path))
+        .inspect_err(|_| discard(backend, &temporary))?;
         backend.sync_dir(names::SNAPSHOTS)
     });
-    if written.is_err() {
-        discard(backend, &temporary);
-        discard(backend, &path);
-    }
-    written.map(|()| path)
+    written.inspect_err(|_| discard(backend, &path)).map(|()| path)
 }
 
 /// Adds records (JSON texts of arrays `[id, value, …]`) to an archive segment, which need not exist.
