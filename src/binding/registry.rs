@@ -65,6 +65,7 @@ pub fn register(env: Env, wake: Function<u32, ()>) -> Result<u32> {
             entries.iter().filter(|(_, entry)| entry.env == number).map(|(handle, _)| *handle).collect();
         let own: Vec<Entry> = own.into_iter().filter_map(|handle| entries.remove(&handle)).collect();
         drop(entries);
+        super::locks::release_all(number);
         for store in own.iter().filter_map(|entry| entry.store.as_ref()) {
             store.finish();
         }

@@ -1,8 +1,8 @@
 //! A store: the calls that a program makes, and the writer thread that carries them out.
 //!
-//! A call changes the state in memory at once and queues what is to be written ([`queue`]). The writer thread takes
+//! A call changes the state in memory at once and queues what is to be written (`queue`). The writer thread takes
 //! the queue in order: it appends and syncs, undoes, archives, starts checkpoints and publishes them. What it could
-//! not write it takes back from memory ([`rollback`]) and reports. Results are collected ([`Outcome`]) and the caller
+//! not write it takes back from memory (`rollback`) and reports. Results are collected ([`Outcome`]) and the caller
 //! is woken once for all of them.
 //!
 //! Two locks, always taken in this order: `disk` (files, held during I/O) and `inner` (state and queue, never held
