@@ -109,7 +109,10 @@ export interface StoreOptions {
   readOnly?: boolean;
   /** Open for writing without loading the records. Default: false. This version refuses `true`. */
   skipLoad?: boolean;
-  /** Where the files are. Default: the directory `dir`, natively. This version refuses any other. */
+  /**
+   * Where the files are. Default: the directory `dir`, natively, which an unmodified {@link FsBackend} means as well.
+   * This version refuses any other.
+   */
   backend?: StorageBackend;
   /** Id of this writer among several writers of one store. Default: none, a single writer. This version refuses it. */
   agentId?: string;

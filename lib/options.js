@@ -2,12 +2,13 @@
  * Options of `open`: checked here, with defaults filled in.
  */
 import { argumentError, show, withCode } from "./errors.js";
+import { isPlain } from "./fs-backend.js";
 
 /** @typedef {import("../index.js").StoreOptions} StoreOptions */
 /** @typedef {import("../binding.js").OpenOptions} OpenOptions */
 
 /** Options of upstream that this version does not have yet: refused, not ignored. */
-const NOT_YET = /** @type {const} */ (["backend", "agentId", "skipLoad"]);
+const NOT_YET = /** @type {const} */ (["agentId", "skipLoad"]);
 
 /**
  * @param {string} name
@@ -48,7 +49,11 @@ function count(name, value, finite = false) {
 /**
  * Checks the options and fills in the defaults. `undefined` means the default.
  * @param {StoreOptions | undefined} options
- * @returns {{ native: OpenOptions, migrate: ((record: unknown, fromVersion: number) => unknown) | undefined }}
+ * @returns {{
+ *   native: OpenOptions,
+ *   backend: import("./fs-backend.js").FsBackend | undefined,
+ *   migrate: ((record: unknown, fromVersion: number) => unknown) | undefined,
+ * }}
  */
 export function readOptions(options) {
   if (options !== undefined && (typeof options !== "object" || options === null)) {
@@ -61,7 +66,11 @@ export function readOptions(options) {
       throw withCode(new Error(`Option '${name}' is not supported by this version of opslog-native`), "OPSLOG_INVALID");
     }
   }
-  const { migrate } = given;
+  const { backend, migrate } = given;
+  if (backend !== undefined && !isPlain(backend)) {
+    const message = "Option 'backend' must be an unmodified FsBackend: this version of opslog-native supports no other yet";
+    throw withCode(new Error(message), "OPSLOG_INVALID");
+  }
   if (migrate !== undefined && typeof migrate !== "function") {
     throw argumentError(`Option 'migrate' must be a function, got ${show(migrate)}`);
   }
@@ -90,6 +99,7 @@ export function readOptions(options) {
   };
   return {
     native: /** @type {OpenOptions} */ (native),
+    backend,
     migrate: /** @type {((record: unknown, fromVersion: number) => unknown) | undefined} */ (migrate),
   };
 }

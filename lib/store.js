@@ -70,9 +70,11 @@ export class Store {
     if (typeof dir !== "string" || dir === "") {
       throw argumentError(`Argument 'dir' must be a non-empty string, got ${show(dir)}`);
     }
-    const { native: settings, migrate } = readOptions(options);
+    const { native: settings, backend, migrate } = readOptions(options);
     // Resolved now: a later chdir() does not move the store.
     const path = resolvePath(dir);
+    // The engine does itself what an unmodified FsBackend does; direct calls on it mean this directory from now on.
+    if (backend !== undefined) backend.dir = path;
     const before = this.#phase;
     this.#phase = "opening";
     try {
