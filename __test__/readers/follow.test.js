@@ -110,7 +110,7 @@ function expectFollowed({ way, start, seen, end }, { lasting, undone }, initial,
   expect(inLog.filter((text) => !told.has(text)), context).toEqual([]);
 }
 
-const INITIAL = Array.from({ length: 30 }, (_, n) => /** @type {[string, number]} */ ([`first${n}`, -n]));
+const INITIAL = Array.from({ length: 30 }, (_, n) => /** @type {[string, number]} */ ([`first${n}`, -1 - n]));
 
 describe.each([
   { threshold: "7", options: { checkpointThreshold: 7 } },

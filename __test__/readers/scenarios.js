@@ -93,7 +93,7 @@ export async function writeAtRandom(store, { seed, count }, onStep = () => {}) {
 export async function writer({ Store, report, command, dir, options, seed, count, result }) {
   const store = new Store();
   await store.open(dir, options);
-  for (let n = 0; n < 30; n++) await store.set(`first${n}`, { n: -n });
+  for (let n = 0; n < 30; n++) await store.set(`first${n}`, { n: -1 - n });
   report("open");
   command();
   let reported = 0;
