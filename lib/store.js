@@ -55,6 +55,10 @@ export class Store {
   #closing;
   /** @type {Watch<T> | undefined} */
   #watch;
+  /** The last turn of `tail`. @type {Promise<unknown>} */
+  #tailing = Promise.resolve();
+  /** Operations that were read for nobody. @type {Operation<T>[]} */
+  #undelivered = [];
   /** Calls that are reading files. @type {Set<Promise<unknown>>} */
   #reads = new Set();
 
@@ -112,6 +116,7 @@ export class Store {
     this.#migrate = migrate;
     this.#view = new View(handle);
     this.#calls = new Calls();
+    this.#undelivered = [];
     this.#kicked = false;
     this.#busy = false;
     enter(handle, this);
@@ -538,6 +543,16 @@ export class Store {
     this.#ensureReadable();
     // A writer knows everything that it wrote.
     if (!this.#readOnly) return [];
+    // One after the other: each operation goes to one call, in order.
+    const turn = this.#tailing.then(() => this.#catchUp());
+    this.#tailing = turn.catch(() => {});
+    const found = await turn;
+    return [...this.#undelivered.splice(0), ...found];
+  }
+
+  /** @returns {Promise<Operation<T>[]>} */
+  async #catchUp() {
+    this.#ensureReadable();
     const handle = this.#handle;
     const { pages, inOrder, failure } = await this.#reading(native.refresh(handle));
     if (failure !== undefined) throw toError(failure);
@@ -565,7 +580,9 @@ export class Store {
       throw argumentError(`Argument 'intervalMs' must be a number of milliseconds, got ${show(intervalMs)}`);
     }
     this.unwatch();
-    this.#watch = new Watch(() => this.tail(), callback, intervalMs);
+    // What a watch has read and not delivered when it ends goes to the next call.
+    const giveBack = (/** @type {Operation<T>[]} */ found) => void this.#undelivered.push(...found);
+    this.#watch = new Watch(() => this.tail(), callback, giveBack, intervalMs);
   }
 
   unwatch() {

@@ -13,6 +13,7 @@ const LONGEST = 2 ** 31 - 1;
 export class Watch {
   #tail;
   #callback;
+  #giveBack;
   #delay;
   #stopped = false;
   #told = "";
@@ -22,9 +23,11 @@ export class Watch {
   /**
    * @param {() => Promise<import("../index.js").Operation<T>[]>} tail
    * @param {(ops: import("../index.js").Operation<T>[]) => void} callback
+   * @param {(ops: import("../index.js").Operation<T>[]) => void} giveBack Takes what was read when nobody watches any more.
    * @param {number} intervalMs
    */
-  constructor(tail, callback, intervalMs) {
+  constructor(tail, callback, giveBack, intervalMs) {
+    this.#giveBack = giveBack;
     this.#tail = tail;
     this.#callback = callback;
     this.#delay = Math.min(Math.max(Math.ceil(intervalMs), 1), LONGEST);
@@ -46,7 +49,10 @@ export class Watch {
       if (!this.#stopped && message !== this.#told) console.error(`opslog: watch could not read: ${message}`);
       this.#told = message;
     }
-    if (this.#stopped) return;
+    if (this.#stopped) {
+      this.#giveBack(operations);
+      return;
+    }
     this.#timer = this.#plan();
     if (operations.length > 0) process.nextTick(this.#callback, operations);
   }

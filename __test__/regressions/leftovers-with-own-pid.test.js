@@ -3,7 +3,7 @@
  * had the same one: in a container that is usual).
  * Cause: temporary files are made exclusively, and their names, pid and counter, were taken.
  */
-import { existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, utimesSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { expect, it } from "vitest";
 import { temporaryDirectory } from "../support/directory.js";
@@ -22,6 +22,8 @@ it.each([".lock", "manifest.json", "archive/archive-S.json"])("temporary files o
     await store.compact();
     expect(store.entries()).toEqual(Array.from({ length: life + 1 }, (_, n) => [`k${n}`, { life: n }]));
     await store.close();
+    // young ones of the lock might belong to somebody who is opening the store right now
+    for (const path of leftovers) if (existsSync(path)) utimesSync(path, 1, 1);
   }
   expect(leftovers.filter((path) => existsSync(path))).toEqual([]);
 });

@@ -26,6 +26,8 @@ pub struct Refreshed {
     /// True if applying them in order gives the state. Otherwise other records changed as well:
     /// see [`Store::take_changed`].
     pub in_order: bool,
+    /// Other records that changed.
+    other: Vec<crate::format::op::Text>,
 }
 
 impl Refreshed {
@@ -150,11 +152,19 @@ impl Shared {
         };
         let applied = match steps {
             Some((steps, follow)) => {
+                let archived = disk.manifest.stats.archived_records != manifest.stats.archived_records
+                    || disk.manifest.archive_segments != manifest.archive_segments;
+                // Archiving takes records away without an operation.
+                let without = if archived { Some(self.load(manifest)?) } else { None };
+                let mut applied = self.apply(steps);
                 disk.follow = Some(follow);
-                self.apply(steps)
+                if let Some(generation) = without {
+                    self.take_over(disk, generation, &mut applied);
+                }
+                applied
             }
             None => {
-                let generation = open::load_generation(&*self.backend, &self.options, manifest)?;
+                let generation = self.load(manifest)?;
                 disk.follow = Follow::new(&generation.2);
                 self.replace(generation)
             }
@@ -162,6 +172,34 @@ impl Shared {
         disk.manifest = manifest.clone();
         self.inner().manifest = Arc::new(manifest.clone());
         Ok(applied)
+    }
+
+    fn load(&self, manifest: &Manifest) -> Result<Generation> {
+        open::load_generation(&*self.backend, &self.options, manifest)
+    }
+
+    /// Takes a newly loaded state over whose operations have been told, apart from those at its end.
+    fn take_over(&self, disk: &mut Disk, (_, mut state, scans): Generation, refreshed: &mut Refreshed) {
+        let Some(follow) = Follow::new(&scans) else { return };
+        let known = disk.follow.as_ref().map_or(&[][..], |follow| &follow.known);
+        let told = known.iter().zip(&follow.known).take_while(|(known, found)| known == found).count();
+        let mut inner = self.inner();
+        state.continue_after(inner.state.last_seq());
+        for (id, value) in inner.state.records.iter() {
+            if state.records.get(id) != Some(value) {
+                refreshed.other.push(id.clone());
+            }
+        }
+        for op in state.history.iter().skip(told) {
+            refreshed.other.push(op.id.clone());
+            refreshed.ops.push(op.clone());
+        }
+        refreshed.in_order = false;
+        let changed: Vec<_> = refreshed.ops.iter().map(|op| op.id.clone()).chain(refreshed.other.drain(..)).collect();
+        inner.changed.extend(changed);
+        inner.state = state;
+        drop(inner);
+        disk.follow = Some(follow);
     }
 
     /// What to do log by log, up to the current one; `None` where the way there is gone.
@@ -240,7 +278,7 @@ impl Shared {
             let covered = step.covered.min(inner.state.history.len());
             inner.state.history.drain(..covered);
         }
-        Refreshed { ops: applied, in_order }
+        Refreshed { ops: applied, in_order, other: Vec::new() }
     }
 
     /// Takes a newly loaded state over. One operation tells each difference.
@@ -269,7 +307,7 @@ impl Shared {
         inner.changed.extend(differences.iter().map(|op| op.id.clone()));
         state.continue_after(inner.state.last_seq());
         inner.state = state;
-        Refreshed { ops: differences, in_order: false }
+        Refreshed { ops: differences, in_order: false, other: Vec::new() }
     }
 }
 
