@@ -402,12 +402,10 @@ pub async fn load_archive(handle: u32, name: String) -> SegmentsResult {
     let loaded = blocking(move || get(handle).ok_or(Error::NotOpen)?.load_archive(&name));
     match loaded.await {
         Err(error) => SegmentsResult { failure: Some((&error).into()), ..SegmentsResult::default() },
-        Ok(segment) => SegmentsResult { segments: vec![segment_stream(name_of(&segment), segment)], failure: None },
+        Ok(segment) => {
+            SegmentsResult { segments: vec![segment_stream(segment.period.clone(), segment)], failure: None }
+        }
     }
-}
-
-fn name_of(segment: &Segment) -> String {
-    segment.period.clone()
 }
 
 fn segment_stream(path: String, segment: Segment) -> SegmentStream {

@@ -1,6 +1,6 @@
 //! Reading: no I/O, and every call sees what was called before it.
 
-use super::{Phase, Store};
+use super::Store;
 use crate::error::{Error, Result};
 use crate::format::manifest::Manifest;
 use crate::format::op::Text;
@@ -109,11 +109,6 @@ impl Store {
     /// The manifest that is current on disk.
     pub fn manifest(&self) -> Arc<Manifest> {
         self.shared.inner().manifest.clone()
-    }
-
-    /// True until `close` has ended.
-    pub fn is_readable(&self) -> bool {
-        self.phase() != Phase::Closed
     }
 }
 
