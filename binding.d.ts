@@ -50,6 +50,60 @@ export interface Ended {
   count?: number
 }
 
+/** The current step has been carried out. */
+export declare function externalDone(handle: number): void
+
+/** The current step failed, with the error of this number. `gone`: the store takes no more calls. */
+export declare function externalFailed(handle: number, error: number, gone: boolean): void
+
+/**
+ * A reader's log has changed: takes `gone` operations back, applies others (JSON text of an array), forgets the first
+ * `covered`.
+ */
+export declare function externalFollow(handle: number, gone: number, operations: string, covered: number, path: string): RefreshResult
+
+/** A reader has read everything anew, under another number, which is forgotten. */
+export declare function externalFollowAnew(handle: number, loaded: number): RefreshResult
+
+/** A reader has found this manifest (JSON text). */
+export declare function externalFollowManifest(handle: number, manifest: string): Failure | null
+
+/** Begins to open a store that the caller reads: its manifest (JSON text) and the version of its records. */
+export declare function externalLoad(env: number, options: OpenOptions, manifest: string, version: number): LoadResult
+
+/** Hands over operations of a log, a JSON text of an array. */
+export declare function externalOperations(handle: number, operations: string, path: string): Failure | null
+
+/** Records of the checkpoint that is the current step: a JSON text `[id, value, …]`; null after the last. */
+export declare function externalPage(handle: number): string | null
+
+/** The checkpoint of the current step is the current one; `manifest` (JSON text) names its files. */
+export declare function externalPublished(handle: number, manifest: string): Failure | null
+
+/** Hands over records of the snapshot: a JSON text `[id, value, …]`. */
+export declare function externalRecords(handle: number, records: string): void
+
+/** Starts the store, with the values that were migrated. */
+export declare function externalStart(handle: number): Failure | null
+
+/** The next step. `all`: buffered writes are due. */
+export declare function externalStep(handle: number, all: boolean): ExternalStep
+
+/** What is to be done next. */
+export interface ExternalStep {
+  kind: 'idle' | 'append' | 'takeLast' | 'checkpoint' | 'archive' | 'close'
+  /** `append`: arrays of operations; `takeLast`: the operation; `archive`: arrays of ids and values. JSON texts. */
+  pages: Array<string>
+  /** `archive`: the segment. */
+  segment?: string
+  /** Records of the checkpoint, if there is to be one. */
+  count?: number
+  /** `idle`: true if writes wait for a group commit. */
+  buffered: boolean
+  /** `idle`: milliseconds until a failed write is tried again. */
+  retry?: number
+}
+
 /** What went wrong. */
 export interface Failure {
   /** The engine's message. */
@@ -66,6 +120,8 @@ export interface Failure {
   id?: string
   line?: number
   byte?: number
+  /** The face's number for an error of the caller's backend. */
+  backend?: number
 }
 
 /** The end of a call on a file; each call gives what its description says. */
@@ -77,6 +133,9 @@ export interface FileResult {
   report?: LogReport
   failure?: Failure
 }
+
+/** Finds the archive segment that `name` means. */
+export declare function findSegment(handle: number, name: string): SegmentPath
 
 /**
  * Writes and syncs what the stores of an environment have queued, and gives their locks back. Blocks: for the end of
@@ -235,6 +294,12 @@ export declare function release(handle: number): void
 
 /** Removes a record. */
 export declare function remove(handle: number, id: string): number
+
+/** The path of the archive segment that a name means. */
+export interface SegmentPath {
+  path?: string
+  failure?: Failure
+}
 
 export interface SegmentsResult {
   segments: Array<SegmentStream>

@@ -773,7 +773,7 @@ if (
   }
 }
 
-const { appendOperations, archive, beginBatch, changed, close, closeStream, compact, countRecords, counts, createDelta, createFolders, createLog, endBatch, finishAll, flush, getRecord, hasRecord, isClosed, isWriting, kick, lastFailure, load, loadArchive, loadedPage, loadedSegments, lockDirectory, manifest, migrateSegment, migrateValues, news, openOperations, openSnapshot, openSnapshotFile, page, readOperations, readSegmentFile, readStream, readStreamNow, refresh, register, release, remove, set, settled, start, takeLastOperation, undo, unlock, writeSegmentFile, writeSnapshotFile } = nativeBinding
+const { appendOperations, archive, beginBatch, changed, close, closeStream, compact, countRecords, counts, createDelta, createFolders, createLog, endBatch, externalDone, externalFailed, externalFollow, externalFollowAnew, externalFollowManifest, externalLoad, externalOperations, externalPage, externalPublished, externalRecords, externalStart, externalStep, findSegment, finishAll, flush, getRecord, hasRecord, isClosed, isWriting, kick, lastFailure, load, loadArchive, loadedPage, loadedSegments, lockDirectory, manifest, migrateSegment, migrateValues, news, openOperations, openSnapshot, openSnapshotFile, page, readOperations, readSegmentFile, readStream, readStreamNow, refresh, register, release, remove, set, settled, start, takeLastOperation, undo, unlock, writeSegmentFile, writeSnapshotFile } = nativeBinding
 export { appendOperations }
 export { archive }
 export { beginBatch }
@@ -787,6 +787,19 @@ export { createDelta }
 export { createFolders }
 export { createLog }
 export { endBatch }
+export { externalDone }
+export { externalFailed }
+export { externalFollow }
+export { externalFollowAnew }
+export { externalFollowManifest }
+export { externalLoad }
+export { externalOperations }
+export { externalPage }
+export { externalPublished }
+export { externalRecords }
+export { externalStart }
+export { externalStep }
+export { findSegment }
 export { finishAll }
 export { flush }
 export { getRecord }

@@ -38,13 +38,32 @@ export function stateError(code) {
   return withCode(new Error(STATE_MESSAGES[code]), code);
 }
 
+/** Errors of callers' backends by number; the engine passes the numbers on. @type {Map<number, unknown>} */
+const foreign = new Map();
+let lastForeign = 0;
+
+/** So many are kept: an error is told soon after it happened, or with the store's next call. */
+const MOST_FOREIGN = 1000;
+
+/**
+ * Keeps an error of a caller's backend; `toError` gives that very error back.
+ * @param {unknown} error
+ * @returns {number}
+ */
+export function keepError(error) {
+  foreign.set(++lastForeign, error);
+  foreign.delete(lastForeign - MOST_FOREIGN);
+  return lastForeign;
+}
+
 /**
  * Makes an error of what the engine reports.
  * @param {Failure} failure
  * @returns {Error & { code: string }}
  */
 export function toError(failure) {
-  const { code, path, syscall, errno, line, byte } = failure;
+  const { code, path, syscall, errno, line, byte, backend } = failure;
+  if (backend !== undefined && foreign.has(backend)) return /** @type {any} */ (foreign.get(backend));
   if (errno !== undefined) {
     const [name, words] = getSystemErrorMap().get(-errno) ?? [`E${errno}`, failure.message];
     const error = new Error(`${name}: ${words}, ${syscall} '${path}'`);

@@ -2,8 +2,9 @@
  * A store's files in a directory, behind the methods of upstream's `StorageBackend`.
  *
  * Formats, durability and recovery are the engine's (`src/files.rs`); small files go through Node (`durable.js`).
- * Methods know nothing of each other and keep nothing but the directory, an ordinary property: an object may be
- * subclassed, wrapped, put behind `Object.create`, and single methods replaced.
+ * Methods know nothing of each other and keep nothing but the directory: an object may be subclassed, wrapped, put
+ * behind `Object.create`, and single methods replaced. Inside a call of a store's the directory is that store's
+ * (`directories.js`), otherwise the one that was initialised last.
  *
  * What could go wrong if: two calls on one log overlap (they take turns, also those of several objects); the object is
  * initialised again while a call runs (each call has read the directory when it began).
@@ -14,7 +15,9 @@ import * as native from "../binding.js";
 import * as blobs from "./blobs.js";
 import { isMissing, replaceFile } from "./durable.js";
 import { argumentError, show, toError, withCode } from "./errors.js";
+import { directoriesNow, useDirectories } from "./directories.js";
 import { acquireLock, releaseLock } from "./lock.js";
+import { pagesOf } from "./pages.js";
 import { inside } from "./paths.js";
 import { records } from "./streams.js";
 import { validateManifest } from "./validate.js";
@@ -23,9 +26,6 @@ import { validateManifest } from "./validate.js";
 /** @typedef {import("../index.js").Operation} Operation */
 /** @typedef {import("../index.js").LockHandle} LockHandle */
 /** @typedef {import("../binding.js").FileResult} FileResult */
-
-/** Records cross in pieces of about this many characters: none comes near the greatest length of a string. */
-const PAGE = 4 << 20;
 
 /** Who is at work on a log; the next call waits for it. @type {Map<string, Promise<unknown>>} */
 const busy = new Map();
@@ -65,30 +65,6 @@ function checked(result) {
   return result;
 }
 
-/**
- * Records as JSON texts of arrays `[id, value, …]`, as they are now.
- * @param {Map<string, unknown>} map
- */
-function pagesOf(map) {
-  /** @type {string[]} */
-  const pages = [];
-  /** @type {string[]} */
-  let items = [];
-  let size = 0;
-  for (const [id, value] of map) {
-    if (typeof id !== "string") throw argumentError(`Argument 'records' must have strings as keys, got ${show(id)}`);
-    const item = `${JSON.stringify(id)},${JSON.stringify(value) ?? "null"}`;
-    items.push(item);
-    size += item.length;
-    if (size < PAGE) continue;
-    pages.push(`[${items.join(",")}]`);
-    items = [];
-    size = 0;
-  }
-  if (items.length > 0) pages.push(`[${items.join(",")}]`);
-  return pages;
-}
-
 /** A lock: its open file, and its directory. */
 class FsLockHandle {
   /**
@@ -101,8 +77,33 @@ class FsLockHandle {
   }
 }
 
+/** The directory that was initialised last. */
+const LAST = Symbol("directory");
+
+/** An object's directory. What is made of an object by `Object.create` has it, until it gets one of its own. */
+const DIRECTORY = {
+  /** @this {FsBackend} */
+  get() {
+    return directoriesNow()?.get(this) ?? this[LAST];
+  },
+  /** @this {FsBackend} @param {string} dir */
+  set(dir) {
+    directoriesNow()?.set(this, dir);
+    this[LAST] = dir;
+  },
+  enumerable: true,
+  configurable: true,
+};
+
 export class FsBackend {
+  [LAST] = "";
+  /** Where the files are; an accessor, see {@link DIRECTORY}. */
   dir = "";
+
+  constructor() {
+    useDirectories();
+    Object.defineProperty(this, "dir", DIRECTORY);
+  }
 
   /**
    * @param {string} dir
@@ -360,7 +361,7 @@ export function isPlain(backend) {
   const present = Object.getOwnPropertyDescriptors(FsBackend.prototype);
   return (
     Object.entries(METHODS).every(([name, { value }]) => present[/** @type {keyof typeof present} */ (name)]?.value === value) &&
-    Reflect.ownKeys(backend).every((name) => name === "dir" || !(name in METHODS))
+    Reflect.ownKeys(backend).every((name) => !(name in METHODS))
   );
 }
 

@@ -34,6 +34,23 @@ function migrated(migrate, id, record, from) {
  * @param {number} to Version that is asked for.
  */
 export function migrateLoaded(handle, migrate, from, to) {
+  migrateRecords(handle, migrate, from);
+  const { segments, failure } = native.loadedSegments(handle);
+  if (failure !== undefined) throw toError(failure);
+  for (const { path, version, stream } of segments) {
+    const records = migrateSegment(pairs(itemsNow(stream)), migrate, version);
+    const members = records.map(([id, record]) => `${JSON.stringify(id)}:${valueText(record)}`);
+    native.migrateSegment(handle, path, to, `{${members.join(",")}}`);
+  }
+}
+
+/**
+ * Migrates the records of a store that is being opened, without its archives.
+ * @param {number} handle
+ * @param {Migrate} migrate
+ * @param {number} from Version of the stored records.
+ */
+export function migrateRecords(handle, migrate, from) {
   /** @type {number | undefined} */
   let next = 0;
   while (next !== undefined) {
@@ -45,13 +62,6 @@ export function migrateLoaded(handle, migrate, from, to) {
     for (let i = 0; i < items.length; i += 2) texts.push(valueText(migrated(migrate, items[i], items[i + 1], from)));
     native.migrateValues(handle, `[${texts.join(",")}]`);
     next = page.next;
-  }
-  const { segments, failure } = native.loadedSegments(handle);
-  if (failure !== undefined) throw toError(failure);
-  for (const { path, version, stream } of segments) {
-    const records = migrateSegment(pairs(itemsNow(stream)), migrate, version);
-    const members = records.map(([id, record]) => `${JSON.stringify(id)}:${valueText(record)}`);
-    native.migrateSegment(handle, path, to, `{${members.join(",")}}`);
   }
 }
 

@@ -2,13 +2,12 @@
  * Options of `open`: checked here, with defaults filled in.
  */
 import { argumentError, show, withCode } from "./errors.js";
-import { isPlain } from "./fs-backend.js";
 
 /** @typedef {import("../index.js").StoreOptions} StoreOptions */
 /** @typedef {import("../binding.js").OpenOptions} OpenOptions */
 
 /** Options of upstream that this version does not have yet: refused, not ignored. */
-const NOT_YET = /** @type {const} */ (["agentId", "skipLoad"]);
+const NOT_YET = /** @type {const} */ (["agentId"]);
 
 /**
  * @param {string} name
@@ -51,7 +50,8 @@ function count(name, value, finite = false) {
  * @param {StoreOptions | undefined} options
  * @returns {{
  *   native: OpenOptions,
- *   backend: import("./fs-backend.js").FsBackend | undefined,
+ *   backend: import("../index.js").StorageBackend | undefined,
+ *   skipLoad: boolean,
  *   migrate: ((record: unknown, fromVersion: number) => unknown) | undefined,
  * }}
  */
@@ -67,9 +67,8 @@ export function readOptions(options) {
     }
   }
   const { backend, migrate } = given;
-  if (backend !== undefined && !isPlain(backend)) {
-    const message = "Option 'backend' must be an unmodified FsBackend: this version of opslog-native supports no other yet";
-    throw withCode(new Error(message), "OPSLOG_INVALID");
+  if (backend !== undefined && (typeof backend !== "object" || backend === null)) {
+    throw argumentError(`Option 'backend' must be a StorageBackend, got ${show(backend)}`);
   }
   if (migrate !== undefined && typeof migrate !== "function") {
     throw argumentError(`Option 'migrate' must be a function, got ${show(migrate)}`);
@@ -79,6 +78,7 @@ export function readOptions(options) {
     checkpointOnClose = true,
     version = 1,
     readOnly = false,
+    skipLoad = false,
     writeMode = "immediate",
     groupCommitSize = 50,
     groupCommitMs = 100,
@@ -99,7 +99,8 @@ export function readOptions(options) {
   };
   return {
     native: /** @type {OpenOptions} */ (native),
-    backend,
+    backend: /** @type {import("../index.js").StorageBackend | undefined} */ (backend),
+    skipLoad: flag("skipLoad", skipLoad),
     migrate: /** @type {((record: unknown, fromVersion: number) => unknown) | undefined} */ (migrate),
   };
 }

@@ -11,8 +11,10 @@
 import { resolve as resolvePath } from "node:path";
 import * as native from "../binding.js";
 import { Calls } from "./calls.js";
+import { CustomStore } from "./custom-store.js";
 import { WAKE, enter, environmentNumber, leave, setBusy } from "./environment.js";
 import { argumentError, show, stateError, toError, withCode } from "./errors.js";
+import { isPlain } from "./fs-backend.js";
 import { migrateLoaded, migrateSegment } from "./migrate.js";
 import { readOptions } from "./options.js";
 import { itemsNow, operations, pairs, records } from "./streams.js";
@@ -20,6 +22,7 @@ import { idText, isThenable, valueText } from "./values.js";
 import { View } from "./view.js";
 import { Watch } from "./watch.js";
 
+/** @typedef {import("./migrate.js").Migrate} Migrate */
 /** @typedef {import("../index.js").StoreOptions} StoreOptions */
 /** @typedef {import("../index.js").StoreStats} StoreStats */
 /** @typedef {import("../index.js").ManifestInfo} ManifestInfo */
@@ -38,10 +41,13 @@ export class Store {
   /** @type {"new" | "opening" | "open" | "closing" | "closed"} */
   #phase = "new";
   #handle = -1;
+  /** For a store whose files a caller's backend keeps. @type {CustomStore | undefined} */
+  #custom;
+  #skipLoad = false;
   #readOnly = false;
   #buffered = false;
   #version = 1;
-  /** @type {((record: unknown, fromVersion: number) => unknown) | undefined} */
+  /** @type {Migrate | undefined} */
   #migrate;
   /** @type {View<T>} */
   #view = new View(-1);
@@ -74,15 +80,20 @@ export class Store {
     if (typeof dir !== "string" || dir === "") {
       throw argumentError(`Argument 'dir' must be a non-empty string, got ${show(dir)}`);
     }
-    const { native: settings, backend, migrate } = readOptions(options);
-    // Resolved now: a later chdir() does not move the store.
-    const path = resolvePath(dir);
-    // The engine does itself what an unmodified FsBackend does; direct calls on it mean this directory from now on.
-    if (backend !== undefined) backend.dir = path;
+    const { native: settings, backend, migrate, skipLoad } = readOptions(options);
     const before = this.#phase;
     this.#phase = "opening";
     try {
-      await this.#load(path, settings, migrate);
+      if (backend === undefined || isPlain(backend)) {
+        // Resolved now: a later chdir() does not move the store.
+        const path = resolvePath(dir);
+        // The engine does itself what an unmodified FsBackend does; direct calls on it mean this directory from now on.
+        if (backend !== undefined) backend.dir = path;
+        this.#enter(await load(path, settings, migrate), undefined, settings, migrate, skipLoad);
+      } else {
+        const custom = new CustomStore(backend, settings, migrate, skipLoad);
+        this.#enter(await custom.open(dir), custom, settings, migrate, skipLoad);
+      }
     } catch (error) {
       this.#phase = before;
       throw error;
@@ -90,26 +101,22 @@ export class Store {
   }
 
   /**
-   * @param {string} path
+   * The store is open from now on.
+   * @param {number} handle
+   * @param {CustomStore | undefined} custom
    * @param {import("../binding.js").OpenOptions} settings
-   * @param {((record: unknown, fromVersion: number) => unknown) | undefined} migrate
+   * @param {Migrate | undefined} migrate
+   * @param {boolean} skipLoad
    */
-  async #load(path, settings, migrate) {
-    const loaded = await native.load(environmentNumber(), path, settings);
-    if (loaded.failure !== undefined) throw toError(loaded.failure);
-    const handle = /** @type {number} */ (loaded.handle);
-    try {
-      if (loaded.migrateFrom !== undefined && migrate !== undefined) {
-        migrateLoaded(handle, migrate, loaded.migrateFrom, settings.version);
-      }
-      const started = await native.start(handle);
-      if (started.failure !== undefined) throw toError(started.failure);
-      started.logs.forEach(report);
-    } catch (error) {
-      native.release(handle);
-      throw error;
-    }
+  #enter(handle, custom, settings, migrate, skipLoad) {
     this.#handle = handle;
+    this.#custom = custom;
+    this.#skipLoad = skipLoad;
+    if (custom !== undefined) {
+      // The environment keeps a store that has something pending; one that nobody can reach any more may go.
+      const self = new WeakRef(this);
+      custom.onTold(() => self.deref()?.[WAKE]());
+    }
     this.#readOnly = settings.readOnly;
     this.#buffered = settings.writeMode !== "immediate";
     this.#version = settings.version;
@@ -295,7 +302,9 @@ export class Store {
   /** @param {Store<any>} store */
   static #endTurn(store) {
     store.#kicked = false;
-    if (store.#handle >= 0) store.#look(native.kick(store.#handle));
+    if (store.#handle < 0) return;
+    if (store.#custom !== undefined) store.#custom.run();
+    else store.#look(native.kick(store.#handle));
   }
 
   /** Called by the environment when the engine has results. */
@@ -414,6 +423,7 @@ export class Store {
   /** @returns {Promise<void>} */
   async compact() {
     this.#ensureWritable();
+    if (this.#skipLoad) throw partialError();
     if (this.#batching) return this.#defer(() => this.compact());
     await this.#wait(native.compact(this.#handle));
   }
@@ -438,6 +448,7 @@ export class Store {
     });
     this.#ensureWritable();
     if (ids.length === 0) return 0;
+    if (this.#skipLoad) throw partialError();
     const ticket = native.archive(this.#handle, JSON.stringify(ids), segment ?? currentQuarter());
     this.#takeChanged();
     return /** @type {Promise<number>} */ (this.#wait(ticket));
@@ -451,6 +462,9 @@ export class Store {
     this.#ensureReadable();
     if (typeof segment !== "string") {
       throw argumentError(`Argument 'segment' must be a string, got ${show(segment)}`);
+    }
+    if (this.#custom !== undefined) {
+      return /** @type {Map<string, T>} */ (await this.#reading(this.#custom.loadArchive(segment)));
     }
     const { segments, failure } = await this.#reading(native.loadArchive(this.#handle, segment));
     if (failure !== undefined) throw toError(failure);
@@ -521,7 +535,8 @@ export class Store {
   /** @returns {AsyncGenerator<[string, T], void>} */
   async *streamSnapshot() {
     this.#ensureReadable();
-    yield* records(await this.#reading(native.openSnapshot(this.#handle)));
+    if (this.#custom !== undefined) yield* this.#custom.streamSnapshot();
+    else yield* records(await this.#reading(native.openSnapshot(this.#handle)));
   }
 
   /**
@@ -530,7 +545,15 @@ export class Store {
    */
   async *getWalOps(sinceTimestamp) {
     this.#ensureReadable();
-    yield* operations(native.openOperations(this.#handle), sinceTimestamp);
+    if (this.#custom === undefined) {
+      yield* operations(native.openOperations(this.#handle), sinceTimestamp);
+      return;
+    }
+    // What is buffered belongs to the state as well.
+    if (!this.#readOnly && this.#phase === "open") await this.#flush(false);
+    for (const operation of await this.#reading(this.#custom.readOperations())) {
+      if (!sinceTimestamp || operation.ts > sinceTimestamp) yield /** @type {Operation<T>} */ (operation);
+    }
   }
 
   /** @returns {Promise<void>} */
@@ -554,7 +577,16 @@ export class Store {
   async #catchUp() {
     this.#ensureReadable();
     const handle = this.#handle;
-    const { pages, inOrder, failure } = await this.#reading(native.refresh(handle));
+    const results = this.#custom === undefined ? [await this.#reading(native.refresh(handle))] : await this.#reading(this.#custom.catchUp());
+    return results.flatMap((result) => this.#caughtUp(handle, result));
+  }
+
+  /**
+   * @param {number} handle
+   * @param {import("../binding.js").RefreshResult} result
+   * @returns {Operation<T>[]}
+   */
+  #caughtUp(handle, { pages, inOrder, failure }) {
     if (failure !== undefined) throw toError(failure);
     const found = /** @type {Operation<T>[]} */ (pages.flatMap((page) => JSON.parse(page)));
     if (this.#handle !== handle) return found;
@@ -606,6 +638,37 @@ export class Store {
     if (this.#batching) return this.#defer(() => this.#flush(sync));
     return this.#wait(native.flush(this.#handle, sync));
   }
+}
+
+/**
+ * Opens a store of native files and answers with the engine's number for it.
+ * @param {string} path
+ * @param {import("../binding.js").OpenOptions} settings
+ * @param {Migrate | undefined} migrate
+ * @returns {Promise<number>}
+ */
+async function load(path, settings, migrate) {
+  const loaded = await native.load(environmentNumber(), path, settings);
+  if (loaded.failure !== undefined) throw toError(loaded.failure);
+  const handle = /** @type {number} */ (loaded.handle);
+  try {
+    if (loaded.migrateFrom !== undefined && migrate !== undefined) {
+      migrateLoaded(handle, migrate, loaded.migrateFrom, settings.version);
+    }
+    const started = await native.start(handle);
+    if (started.failure !== undefined) throw toError(started.failure);
+    started.logs.forEach(report);
+  } catch (error) {
+    native.release(handle);
+    throw error;
+  }
+  return handle;
+}
+
+/** What would store a partial view of the records. */
+function partialError() {
+  const message = "Cannot compact in skipLoad mode — in-memory Map is incomplete";
+  return withCode(new Error(message), "OPSLOG_INVALID");
 }
 
 /**

@@ -108,6 +108,12 @@ pub enum Error {
         /// The log.
         path: String,
     },
+    /// The caller's storage backend failed; the caller has the error itself.
+    #[error("The storage backend failed")]
+    Backend {
+        /// The caller's number for its error.
+        number: u64,
+    },
     /// The store cannot go on; it must be closed and opened again.
     #[error("{message}")]
     Failed {
@@ -138,7 +144,7 @@ impl Error {
             Error::Invalid { .. } => "OPSLOG_INVALID",
             Error::SnapshotMissing { .. } | Error::Corrupt { .. } => "OPSLOG_CORRUPT",
             Error::NewerVersion { .. } => "OPSLOG_INVALID",
-            Error::Io { .. } | Error::Changed { .. } | Error::Failed { .. } => "OPSLOG_FAILED",
+            Error::Io { .. } | Error::Changed { .. } | Error::Backend { .. } | Error::Failed { .. } => "OPSLOG_FAILED",
         }
     }
 
@@ -156,6 +162,7 @@ impl Error {
             | Error::ReadOnly
             | Error::RecordNotFound { .. }
             | Error::SegmentNotFound { .. }
+            | Error::Backend { .. }
             | Error::Invalid { .. } => None,
             Error::Failed { cause, .. } => cause.as_ref().and_then(|cause| cause.path()),
         }

@@ -9,6 +9,7 @@ use crate::clock;
 use crate::error::{Error, Result};
 use crate::format::archive::Segment;
 use crate::format::op::{self, OpKind, Parts, Text};
+use crate::format::pages::Pages;
 use crate::format::{json, names, snapshot};
 use crate::log::recovery::create_numbered;
 use crate::log::{AppendError, LineMark, Log, Report, scan, scan_beside_writer};
@@ -206,39 +207,6 @@ pub fn read_segment(backend: &dyn StorageBackend, path: &str, bytes: usize) -> R
         });
     }
     Ok(pages.finish())
-}
-
-/// JSON arrays in the making, none much longer than a limit.
-struct Pages {
-    limit: usize,
-    page: Vec<u8>,
-    full: Vec<Vec<u8>>,
-}
-
-impl Pages {
-    fn new(limit: usize) -> Self {
-        Pages { limit, page: Vec::new(), full: Vec::new() }
-    }
-
-    fn push(&mut self, item: impl FnOnce(&mut Vec<u8>)) {
-        self.page.push(if self.page.is_empty() { b'[' } else { b',' });
-        item(&mut self.page);
-        if self.page.len() >= self.limit {
-            self.end_page();
-        }
-    }
-
-    fn end_page(&mut self) {
-        if !self.page.is_empty() {
-            self.page.push(b']');
-            self.full.push(std::mem::take(&mut self.page));
-        }
-    }
-
-    fn finish(mut self) -> Vec<Vec<u8>> {
-        self.end_page();
-        self.full
-    }
 }
 
 #[cfg(test)]

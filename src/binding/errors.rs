@@ -21,6 +21,8 @@ pub struct Failure {
     pub id: Option<String>,
     pub line: Option<f64>,
     pub byte: Option<f64>,
+    /// The face's number for an error of the caller's backend.
+    pub backend: Option<f64>,
 }
 
 impl From<&Error> for Failure {
@@ -35,6 +37,7 @@ impl From<&Error> for Failure {
             id: None,
             line: None,
             byte: None,
+            backend: None,
         };
         match error {
             Error::Io { syscall, source, .. } => {
@@ -46,6 +49,7 @@ impl From<&Error> for Failure {
                 failure.line = line.map(|line| line as f64);
                 failure.byte = byte.map(|byte| byte as f64);
             }
+            Error::Backend { number } => failure.backend = Some(*number as f64),
             Error::Invalid { .. } => failure.argument = true,
             Error::RecordNotFound { id } => failure.id = Some(String::from_utf8_lossy(id).into_owned()),
             Error::Failed { .. }

@@ -9,6 +9,7 @@
 
 mod delta;
 mod errors;
+mod external;
 mod files;
 mod locks;
 mod options;

@@ -9,13 +9,12 @@ use crate::backend::fs::FsBackend;
 use crate::format::archive::Segment;
 use crate::format::json;
 use crate::format::op::Text;
-use crate::store::{Accepted, Migration, Opening, Phase, Store, Ticket, Value};
+use crate::store::{Accepted, Migration, Opening, Phase, Refreshed, Store, Ticket, Value};
 use crate::{Error, Result};
 use napi_derive::napi;
 use std::sync::Arc;
 
-/// Strings cross in pieces of about this size: none comes near the greatest length of a JavaScript string.
-pub(super) const PAGE: usize = 4 << 20;
+pub(super) use crate::format::pages::PAGE;
 
 /// What `load` found.
 #[napi(object)]
@@ -115,7 +114,7 @@ pub(super) fn string(bytes: Vec<u8>) -> String {
 }
 
 /// Exact up to 2^53.
-fn number(count: u64) -> f64 {
+pub(super) fn number(count: u64) -> f64 {
     count as f64
 }
 
@@ -216,7 +215,11 @@ pub struct RefreshResult {
 /// Lets a reader catch up with the writer.
 #[napi(catch_unwind)]
 pub async fn refresh(handle: u32) -> RefreshResult {
-    match blocking(move || get(handle).ok_or(Error::NotOpen)?.refresh()).await {
+    refreshed(blocking(move || get(handle).ok_or(Error::NotOpen)?.refresh()).await)
+}
+
+pub(super) fn refreshed(result: Result<Refreshed>) -> RefreshResult {
+    match result {
         Ok(refreshed) => {
             let pages = refreshed.pages(PAGE).into_iter().map(string).collect();
             RefreshResult { pages, in_order: refreshed.in_order, failure: None }

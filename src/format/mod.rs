@@ -9,4 +9,5 @@ pub mod json;
 pub mod manifest;
 pub mod names;
 pub mod op;
+pub mod pages;
 pub mod snapshot;

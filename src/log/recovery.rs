@@ -43,6 +43,17 @@ pub struct Loaded {
     pub ends: bool,
 }
 
+impl Loaded {
+    /// Reads an operation that stands in no file.
+    ///
+    /// # Errors
+    /// As [`op::parse`].
+    pub fn parse(line: &[u8]) -> std::result::Result<Self, String> {
+        let parsed = op::parse(line)?;
+        Ok(loaded(&Line { bytes: line, offset: 0, number: 1, ended: true }, &parsed, 0))
+    }
+}
+
 /// What was found in a log.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Report {

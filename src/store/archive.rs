@@ -58,29 +58,30 @@ fn check_segment(segment: &str) -> Result<()> {
     Ok(())
 }
 
-/// Reads the segment that `name` means: a path of the list, a bare segment name, or a part of exactly one path.
+/// The path of the segment that `name` means: a path of the list, a bare segment name, or a part of exactly one path.
 ///
 /// # Errors
-/// `SegmentNotFound`, `Invalid` where the name is ambiguous, `Corrupt`, `Io`.
+/// `SegmentNotFound`, `Invalid` where the name is ambiguous.
+pub fn resolve_segment<'a>(segments: &'a [String], name: &str) -> Result<&'a str> {
+    if let Some(exact) = segments.iter().find(|path| *path == name || **path == names::archive(name)) {
+        return Ok(exact);
+    }
+    let mut matching = segments.iter().filter(|path| !name.is_empty() && path.contains(name));
+    match (matching.next(), matching.next()) {
+        (Some(path), None) => Ok(path),
+        (None, _) => Err(Error::SegmentNotFound { name: name.to_owned() }),
+        (Some(first), Some(second)) => Err(Error::Invalid {
+            message: format!("Archive segment '{name}' is ambiguous: it could be {first} or {second}"),
+        }),
+    }
+}
+
+/// Reads the segment that `name` means; see [`resolve_segment`].
+///
+/// # Errors
+/// As [`resolve_segment`], and `Corrupt`, `Io`.
 pub fn load_archive(backend: &dyn StorageBackend, segments: &[String], name: &str) -> Result<Segment> {
-    let exact = segments.iter().find(|path| *path == name || **path == names::archive(name));
-    let path = match exact {
-        Some(path) => path,
-        None => {
-            let mut matching = segments.iter().filter(|path| !name.is_empty() && path.contains(name));
-            match (matching.next(), matching.next()) {
-                (Some(path), None) => path,
-                (None, _) => {
-                    return Err(Error::SegmentNotFound { name: name.to_owned() });
-                }
-                (Some(first), Some(second)) => {
-                    return Err(Error::Invalid {
-                        message: format!("Archive segment '{name}' is ambiguous: it could be {first} or {second}"),
-                    });
-                }
-            }
-        }
-    };
+    let path = resolve_segment(segments, name)?;
     if !names::is_inside(path, names::ARCHIVE) {
         return Err(Error::corrupt(
             backend.full_path(names::MANIFEST),

@@ -13,7 +13,8 @@ use crate::format::manifest::{Manifest, Previous, Superseded};
 use crate::format::op::Text;
 use crate::format::{names, snapshot};
 use crate::log::Log;
-use crate::state::Moment;
+use crate::state::{Moment, Op};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -81,6 +82,20 @@ impl Inner {
     }
 }
 
+impl Inner {
+    /// Takes a checkpoint of everything up to `through` as the current one. Returns the operations that it covers.
+    pub(super) fn cover(&mut self, through: u64, count: u64, manifest: Manifest) -> VecDeque<Arc<Op>> {
+        let covered = self.state.history.partition_point(|op| op.seq <= through);
+        let rest = self.state.history.split_off(covered);
+        self.records_at_checkpoint = count;
+        self.manifest = Arc::new(manifest);
+        self.checkpoint_error = None;
+        self.checkpoint_retry_at = None;
+        self.note_unsynced(false);
+        std::mem::replace(&mut self.state.history, rest)
+    }
+}
+
 impl Shared {
     /// Starts the checkpoint at the front of the queue.
     pub(super) fn start_checkpoint(self: &Arc<Self>, disk: &mut Disk) {
@@ -143,8 +158,15 @@ impl Shared {
                 Err(error)
             }
         });
+        self.end_checkpoint(published);
+        self.wake();
+    }
+
+    /// Tells the calls of the running checkpoint how it ended.
+    pub(super) fn end_checkpoint(&self, published: Result<()>) {
         let mut inner = self.inner();
-        inner.job = None;
+        inner.state.moment = None;
+        let Some(job) = inner.job.take() else { return };
         match published {
             Ok(()) => {
                 for ticket in job.waiting {
@@ -169,8 +191,6 @@ impl Shared {
                 inner.checkpoint_error = Some(error);
             }
         }
-        drop(inner);
-        self.wake();
     }
 
     /// Checks that this store may still write its directory: names lead to the files that it opened, and the lock is its.
@@ -216,20 +236,9 @@ impl Shared {
         }
         disk.log = Some(next);
         disk.manifest = manifest.clone();
-        let covered_ops;
-        {
-            let mut inner = self.inner();
-            let covered = inner.state.history.partition_point(|op| op.seq <= job.through);
-            let rest = inner.state.history.split_off(covered);
-            covered_ops = std::mem::replace(&mut inner.state.history, rest);
-            inner.records_at_checkpoint = job.count;
-            inner.manifest = Arc::new(manifest);
-            inner.checkpoint_error = None;
-            inner.checkpoint_retry_at = None;
-            inner.note_unsynced(false);
-        }
+        let covered = self.inner().cover(job.through, job.count, manifest);
         // Freed without the lock: there may be many.
-        drop(covered_ops);
+        drop(covered);
         // ORDER: what the old manifest needs goes only once the new one is durable.
         if let Err(error) = backend.sync_dir("") {
             self.poison(error.clone());

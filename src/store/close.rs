@@ -44,7 +44,7 @@ impl Store {
         }
         self.check_background(&mut inner)?;
         let ticket = inner.next_ticket();
-        if self.shared.options.read_only {
+        if self.shared.options.read_only && !self.shared.external {
             inner.phase = Phase::Closed;
             inner.settle(ticket, Ok(Value::None));
             drop(inner);
@@ -140,6 +140,11 @@ impl Shared {
     }
 
     fn finish(&self) {
+        if self.external {
+            // What is queued needs its caller's event loop, which has ended.
+            self.inner().phase = Phase::Closed;
+            return;
+        }
         let mut disk = self.disk();
         while disk.log.is_some() {
             let next = {

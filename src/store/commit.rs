@@ -149,7 +149,7 @@ impl Shared {
     }
 
     /// The first `items` of the queue are written.
-    fn written(&self, items: usize, unsynced: bool) {
+    pub(super) fn written(&self, items: usize, unsynced: bool) {
         let mut inner = self.inner();
         let mut told = false;
         for _ in 0..items {
@@ -177,7 +177,7 @@ impl Shared {
 
     /// The write at the front could not be stored. Its caller is told and it is taken back; if it was acknowledged
     /// before, it stays, is tried again, and the error goes to whoever waits and to the next call.
-    fn write_failed(&self, error: Error) -> bool {
+    pub(super) fn write_failed(&self, error: Error) -> bool {
         let mut inner = self.inner();
         let keep = inner.queue.front().is_some_and(Item::is_acknowledged);
         if !keep {

@@ -13,6 +13,7 @@ use crate::clock;
 use crate::error::{Error, Result};
 use crate::format::manifest::Manifest;
 use crate::format::op::{Prev, Timestamp};
+use crate::format::pages::Pages;
 use crate::log::{Loaded, Scan, scan_beside_writer};
 use crate::state::{Logged, Op, State};
 use std::io::Read;
@@ -33,21 +34,11 @@ pub struct Refreshed {
 impl Refreshed {
     /// The operations as JSON texts of arrays, of about `bytes` each.
     pub fn pages(&self, bytes: usize) -> Vec<Vec<u8>> {
-        let mut pages = Vec::new();
-        let mut page = Vec::new();
+        let mut pages = Pages::new(bytes);
         for op in &self.ops {
-            page.push(if page.is_empty() { b'[' } else { b',' });
-            op.push_shown(&mut page);
-            if page.len() >= bytes {
-                page.push(b']');
-                pages.push(std::mem::take(&mut page));
-            }
+            pages.push(|page| op.push_shown(page));
         }
-        if !page.is_empty() {
-            page.push(b']');
-            pages.push(page);
-        }
-        pages
+        pages.finish()
     }
 }
 
@@ -93,13 +84,13 @@ impl Follow {
 }
 
 /// What one look at a log showed, to be applied at once.
-struct Step {
+pub(super) struct Step {
     /// Operations to take back.
-    gone: usize,
+    pub gone: usize,
     /// Operations to apply.
-    ops: Vec<Loaded>,
+    pub ops: Vec<Loaded>,
     /// Operations that the snapshot covers now: the history drops so many from its start.
-    covered: usize,
+    pub covered: usize,
 }
 
 impl Store {
@@ -166,7 +157,7 @@ impl Shared {
             None => {
                 let generation = self.load(manifest)?;
                 disk.follow = Follow::new(&generation.2);
-                self.replace(generation)
+                self.replace(generation.1)
             }
         };
         disk.manifest = manifest.clone();
@@ -256,7 +247,7 @@ impl Shared {
     }
 
     /// Applies what was found, all at once for who reads meanwhile.
-    fn apply(&self, steps: Vec<Step>) -> Refreshed {
+    pub(super) fn apply(&self, steps: Vec<Step>) -> Refreshed {
         let mut inner = self.inner();
         let mut applied: Vec<Arc<Op>> = Vec::new();
         let in_order = steps.iter().all(|step| step.gone == 0);
@@ -282,7 +273,7 @@ impl Shared {
     }
 
     /// Takes a newly loaded state over. One operation tells each difference.
-    fn replace(&self, (_, mut state, _): Generation) -> Refreshed {
+    pub(super) fn replace(&self, mut state: State) -> Refreshed {
         let mut inner = self.inner();
         let now = clock::now_ms();
         let ts = Timestamp::Millis(now);

@@ -5,6 +5,8 @@
 //! not write it takes back from memory (`rollback`) and reports. Results are collected ([`Outcome`]) and the caller
 //! is woken once for all of them.
 //!
+//! Where somebody else keeps the files there is no such thread: see `external`.
+//!
 //! Two locks, always taken in this order: `disk` (files, held during I/O) and `inner` (state and queue, never held
 //! during I/O or for longer than a small piece of work). The caller's thread takes only `inner`, and `disk` where
 //! nobody holds it.
@@ -13,6 +15,7 @@ mod archive;
 mod checkpoint;
 mod close;
 mod commit;
+mod external;
 mod follow;
 mod open;
 mod options;
@@ -23,7 +26,8 @@ mod undo;
 mod write;
 mod writer;
 
-pub use archive::load_archive;
+pub use archive::{load_archive, resolve_segment};
+pub use external::Step;
 pub use follow::Refreshed;
 pub use open::{Migration, Opening, RecoveryReport};
 pub use options::{Durability, OnDamage, Options, WriteMode};
@@ -39,6 +43,7 @@ use crate::log::Log;
 use crate::state::State;
 use checkpoint::Job;
 use commit::Encoded;
+use external::External;
 use follow::Follow;
 use queue::{Batch, Item};
 use std::collections::VecDeque;
@@ -76,6 +81,8 @@ struct Disk {
     /// How far a reader has come.
     follow: Option<Follow>,
     encoded: Encoded,
+    /// In a store whose files somebody else keeps.
+    external: Option<External>,
 }
 
 /// State, queue and results; see the module's description for the locks.
@@ -145,6 +152,8 @@ struct Shared {
     waiting: AtomicUsize,
     /// The caller has been woken and has not looked yet.
     woken: AtomicBool,
+    /// Somebody else keeps the files; see `external`.
+    external: bool,
 }
 
 impl Shared {

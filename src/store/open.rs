@@ -46,14 +46,14 @@ pub struct Migration {
 
 /// A store that has been read and not started.
 pub struct Opening {
-    backend: Arc<dyn StorageBackend>,
-    options: Options,
-    lock: Option<Box<dyn StoreLock>>,
+    pub(super) backend: Arc<dyn StorageBackend>,
+    pub(super) options: Options,
+    pub(super) lock: Option<Box<dyn StoreLock>>,
     /// `None`: there is no store yet.
-    manifest: Option<Manifest>,
-    stored_version: u64,
-    state: State,
-    scans: Vec<Scan>,
+    pub(super) manifest: Option<Manifest>,
+    pub(super) stored_version: u64,
+    pub(super) state: State,
+    pub(super) scans: Vec<Scan>,
 }
 
 impl Opening {
@@ -171,7 +171,7 @@ impl Opening {
         Ok((Store { shared, writer: Mutex::new(writer) }, report))
     }
 
-    fn take_migrated(&mut self, values: &[Text]) -> Result<()> {
+    pub(super) fn take_migrated(&mut self, values: &[Text]) -> Result<()> {
         if values.is_empty() {
             return Ok(());
         }
@@ -201,7 +201,7 @@ impl Opening {
         Ok(Log::new(path, file, len, marks))
     }
 
-    fn into_shared(self, manifest: Manifest, log: Option<Log>, wake: Wake) -> Shared {
+    pub(super) fn into_shared(self, manifest: Manifest, log: Option<Log>, wake: Wake) -> Shared {
         let ops = self.state.history.len() as u64;
         let follow = if self.options.read_only { Follow::new(&self.scans) } else { None };
         let inner = Inner {
@@ -236,13 +236,21 @@ impl Opening {
         Shared {
             backend: self.backend,
             options: self.options,
-            disk: Mutex::new(Disk { log, manifest, lock: self.lock, follow, encoded: Encoded::default() }),
+            disk: Mutex::new(Disk {
+                log,
+                manifest,
+                lock: self.lock,
+                follow,
+                encoded: Encoded::default(),
+                external: None,
+            }),
             inner: Mutex::new(inner),
             work: Condvar::new(),
             ended: Condvar::new(),
             wake,
             waiting: AtomicUsize::new(0),
             woken: AtomicBool::new(false),
+            external: false,
         }
     }
 }

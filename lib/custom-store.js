@@ -1,0 +1,658 @@
+/**
+ * A store whose files a caller's `StorageBackend` keeps.
+ *
+ * The engine holds the state and hands out what is to be stored as steps, in the order of the calls; this carries them
+ * out, one at a time, by the backend's methods in the order and with the arguments of upstream. So the event loop waits
+ * for the backend and no thread does, and a method that never settles stops this store only.
+ *
+ * What could go wrong if: a method fails after it has done its work (`#certain` looks, and takes it back, before
+ * anything else is stored); a method throws instead of rejecting, or throws what is no error (`#call`); one backend
+ * serves several stores (`directories.js`); the caller changes an object that a method was given (all are made for the
+ * call); the backend keeps one that it was given (likewise).
+ */
+import * as native from "../binding.js";
+import { withDirectories } from "./directories.js";
+import { environmentNumber } from "./environment.js";
+import { argumentError, keepError, toError, withCode } from "./errors.js";
+import { migrateRecords, migrateSegment } from "./migrate.js";
+import { pagesOf, recordsOf } from "./pages.js";
+
+/** @typedef {import("../index.js").StorageBackend} StorageBackend */
+/** @typedef {import("../index.js").Operation} Operation */
+/** @typedef {import("../index.js").Manifest} Manifest */
+/** @typedef {import("../binding.js").OpenOptions} OpenOptions */
+/** @typedef {import("../binding.js").ExternalStep} ExternalStep */
+/** @typedef {import("./migrate.js").Migrate} Migrate */
+
+/** The greatest delay that a timer takes. */
+const LONGEST = 2 ** 31 - 1;
+
+/** How often a reader begins again because the manifest has changed meanwhile. */
+const ATTEMPTS = 100;
+
+/**
+ * What a step of unknown end may have left: operations that were to be appended (pages of JSON text), one that was to
+ * be taken off (JSON text), or another manifest than this.
+ * @typedef {{ appended: string[] } | { taken: string } | { replaced: Manifest }} Doubt
+ */
+
+/**
+ * What is stored: the records of a snapshot, and the operations since.
+ * @typedef {object} Generation
+ * @property {Manifest} manifest
+ * @property {Map<string, unknown>} records
+ * @property {number} version Schema version of the records.
+ * @property {Operation[]} operations
+ */
+
+export class CustomStore {
+  #backend;
+  #settings;
+  #migrate;
+  #skipLoad;
+  /** @type {() => void} */
+  #told = () => {};
+  /** @type {import("./directories.js").Directories} */
+  #directories = new Map();
+  #handle = -1;
+  /** @type {{ handle: import("../index.js").LockHandle } | undefined} */
+  #lock;
+  /** @type {Manifest} */
+  #manifest = /** @type {any} */ (undefined);
+  /** Version of the records when they were read, if it was an older one. @type {number | undefined} */
+  #from;
+  /** Operations in the log; unknown until one was counted. @type {number | undefined} */
+  #stored;
+  /** @type {Doubt | undefined} */
+  #doubt;
+  #working = false;
+  #due = false;
+  /** @type {NodeJS.Timeout | undefined} */
+  #timer;
+  /** Where a reader stands: a log, and the texts of its operations as far as they are known. */
+  #known = { path: "", texts: /** @type {string[]} */ ([]) };
+
+  /**
+   * @param {StorageBackend} backend
+   * @param {OpenOptions} settings
+   * @param {Migrate | undefined} migrate
+   * @param {boolean} skipLoad
+   */
+  constructor(backend, settings, migrate, skipLoad) {
+    this.#backend = backend;
+    this.#migrate = migrate;
+    this.#skipLoad = skipLoad;
+    // A partial view must never take the place of the records.
+    const partial = { checkpointThreshold: Infinity, checkpointOnClose: false };
+    this.#settings = skipLoad ? { ...settings, ...partial } : settings;
+  }
+
+  /**
+   * Calls a method of the backend. What it throws is a rejection.
+   * @template {keyof StorageBackend} M
+   * @param {M} method
+   * @param {Parameters<StorageBackend[M]>} args
+   * @returns {Promise<Awaited<ReturnType<StorageBackend[M]>>>}
+   */
+  async #call(method, ...args) {
+    const backend = /** @type {Record<string, any>} */ (/** @type {unknown} */ (this.#backend));
+    if (typeof backend[method] !== "function") {
+      throw argumentError(`Option 'backend' must be a StorageBackend: it has no method '${method}'`);
+    }
+    return withDirectories(this.#directories, () => backend[method](...args));
+  }
+
+  /**
+   * Opens the store and answers with the engine's number for it.
+   * @param {string} dir
+   * @returns {Promise<number>}
+   */
+  async open(dir) {
+    const { readOnly } = this.#settings;
+    await this.#call("initialize", dir, { readOnly });
+    try {
+      if (!readOnly) this.#lock = { handle: await this.#call("acquireLock") };
+      const loaded = readOnly ? await this.#loadBesideWriter() : ((await this.#load()) ?? (await this.#create()));
+      await this.#start(loaded);
+      if (!readOnly) await this.#call("getManifestVersion");
+      return this.#handle;
+    } catch (error) {
+      if (this.#handle >= 0) native.release(this.#handle);
+      await this.#giveUp();
+      throw error;
+    }
+  }
+
+  /** Gives back what a failed `open` took; its error counts, not what fails here. */
+  async #giveUp() {
+    if (this.#lock !== undefined) await this.#call("releaseLock", this.#lock.handle).catch(() => {});
+    await this.#call("shutdown").catch(() => {});
+  }
+
+  /**
+   * Reads what is stored; nothing where there is no store.
+   * @returns {Promise<Generation | undefined>}
+   */
+  async #load() {
+    const manifest = await this.#call("readManifest");
+    if (!manifest) return undefined;
+    if (this.#skipLoad) return { manifest, records: new Map(), version: this.#settings.version, operations: [] };
+    const { records, version } = await this.#loadSnapshot(manifest.currentSnapshot);
+    return { manifest, records, version, operations: await this.#readLogs(manifest) };
+  }
+
+  /**
+   * Reads what is stored until no writer has changed it meanwhile.
+   * @returns {Promise<Generation>}
+   */
+  async #loadBesideWriter() {
+    return this.#undisturbed(async () => {
+      const loaded = await this.#load();
+      if (loaded !== undefined) return loaded;
+      throw withCode(new Error("Cannot open in readOnly mode: no existing store found"), "OPSLOG_NOT_FOUND");
+    });
+  }
+
+  /**
+   * Calls `read` until the manifest is the same before and after.
+   * @template R
+   * @param {() => Promise<R>} read
+   * @returns {Promise<R>}
+   */
+  async #undisturbed(read) {
+    let before = await this.#call("getManifestVersion");
+    for (let attempt = 1; ; attempt++) {
+      /** @type {{ result: R } | { error: unknown }} */
+      const outcome = await read().then((result) => ({ result }), (error) => ({ error }));
+      const after = await this.#call("getManifestVersion");
+      if (after === before || attempt === ATTEMPTS) {
+        if ("error" in outcome) throw outcome.error;
+        return outcome.result;
+      }
+      before = after;
+    }
+  }
+
+  /** @param {string} path */
+  async #loadSnapshot(path) {
+    try {
+      return await this.#call("loadSnapshot", path);
+    } catch (error) {
+      if (/** @type {{ code?: unknown } | undefined} */ (error)?.code !== "ENOENT") throw error;
+      const message = `Snapshot file not found: ${path}. The data directory may be corrupted.`;
+      throw withCode(new Error(message, { cause: error }), "OPSLOG_CORRUPT");
+    }
+  }
+
+  /**
+   * The operations that belong to the current state, in the order in which they count.
+   * @param {Manifest} manifest
+   */
+  async #readLogs(manifest) {
+    if (!manifest.activeAgentOps) return this.#call("readOps", manifest.activeOps);
+    /** @type {Operation[]} */
+    const operations = [];
+    for (const path of Object.values(manifest.activeAgentOps)) operations.push(...(await this.#call("readOps", path)));
+    return operations.sort(byClockAndAgent);
+  }
+
+  /**
+   * Makes a new store.
+   * @returns {Promise<Generation>}
+   */
+  async #create() {
+    const { version } = this.#settings;
+    const currentSnapshot = await this.#call("writeSnapshot", new Map(), version);
+    const activeOps = await this.#call("createOpsFile");
+    const now = new Date().toISOString();
+    const stats = { activeRecords: 0, archivedRecords: 0, opsCount: 0, created: now, lastCheckpoint: now };
+    const manifest = { version, currentSnapshot, activeOps, archiveSegments: [], stats };
+    await this.#call("writeManifest", manifest);
+    return { manifest, records: new Map(), version, operations: [] };
+  }
+
+  /**
+   * Hands what is stored to the engine; returns its number for it, before it is started.
+   * @param {Generation} generation
+   * @returns {{ handle: number, from: number | undefined }} `from`: the records are of this older version.
+   */
+  #handOver({ manifest, records, version, operations }) {
+    const text = JSON.stringify(manifest);
+    const { handle, migrateFrom, failure } = native.externalLoad(environmentNumber(), this.#settings, text, version);
+    if (failure !== undefined || handle === undefined) throw toError(/** @type {any} */ (failure));
+    try {
+      for (const page of pagesOf(records)) native.externalRecords(handle, page);
+      const refused = native.externalOperations(handle, JSON.stringify(operations.map(shown)), manifest.activeOps);
+      if (refused) throw toError(refused);
+      if (migrateFrom !== undefined && this.#migrate !== undefined) migrateRecords(handle, this.#migrate, migrateFrom);
+    } catch (error) {
+      native.release(handle);
+      throw error;
+    }
+    return { handle, from: migrateFrom };
+  }
+
+  /** @param {Generation} generation */
+  async #start(generation) {
+    const { manifest, operations } = generation;
+    const { handle, from } = this.#handOver(generation);
+    this.#handle = handle;
+    this.#from = from;
+    const refused = native.externalStart(handle);
+    if (refused) throw toError(refused);
+    this.#manifest = manifest;
+    this.#stored = this.#skipLoad ? undefined : operations.length;
+    this.#known = { path: manifest.activeOps, texts: operations.map(textOf) };
+    if (this.#settings.readOnly) return;
+    const several = manifest.activeAgentOps !== undefined;
+    if (this.#skipLoad && several) {
+      throw withCode(new Error("Cannot write a store of several agents in skipLoad mode"), "OPSLOG_INVALID");
+    }
+    if (from !== undefined || several) await this.#fold(from);
+  }
+
+  /**
+   * Stores what a migration changed, or what several logs held, as a new generation with one log.
+   * @param {number | undefined} from Version of the stored records, if they were migrated.
+   */
+  async #fold(from) {
+    if (from !== undefined && this.#migrate !== undefined) await this.#migrateArchives(this.#migrate, from);
+    native.compact(this.#handle);
+    const step = native.externalStep(this.#handle, true);
+    await this.#checkpoint(step.count ?? 0, {});
+    native.externalDone(this.#handle);
+  }
+
+  /**
+   * Migrates the archived records. The interface tells no version of a segment: all are as old as the snapshot.
+   * @param {Migrate} migrate
+   * @param {number} from
+   */
+  async #migrateArchives(migrate, from) {
+    /** @type {[string, Map<string, unknown>][]} */
+    const segments = [];
+    for (const path of this.#manifest.archiveSegments) {
+      const period = /(?:^|\/)archive-([^/]+)\.json$/.exec(path)?.[1];
+      if (period === undefined) {
+        throw withCode(new Error(`Cannot migrate archive segment '${path}': its name has no period`), "OPSLOG_INVALID");
+      }
+      const records = await this.#call("loadArchiveSegment", path);
+      segments.push([period, new Map(migrateSegment([...records], migrate, from))]);
+    }
+    for (const [period, records] of segments) await this.#call("writeArchiveSegment", period, records);
+  }
+
+  /**
+   * Says who is to be called when calls have ended.
+   * @param {() => void} told
+   */
+  onTold(told) {
+    this.#told = told;
+  }
+
+  /** Carries out what is due. */
+  run() {
+    if (this.#working) return;
+    this.#working = true;
+    void this.#work();
+  }
+
+  async #work() {
+    for (;;) {
+      const step = native.externalStep(this.#handle, this.#due);
+      if (step.kind === "idle") {
+        this.#working = false;
+        this.#wait(step);
+        this.#told();
+        return;
+      }
+      if (step.kind === "append") {
+        this.#due = false;
+        clearTimeout(this.#timer);
+        this.#timer = undefined;
+      }
+      await this.#carryOut(step);
+      this.#told();
+    }
+  }
+
+  /**
+   * Buffered writes are stored when their time has come, failed ones are tried again.
+   * @param {ExternalStep} step
+   */
+  #wait({ buffered, retry }) {
+    if (!buffered || this.#timer !== undefined) return;
+    this.#timer = setTimeout(
+      () => {
+        this.#timer = undefined;
+        this.#due = true;
+        this.run();
+      },
+      Math.min(retry ?? this.#settings.groupCommitMs, LONGEST),
+    );
+  }
+
+  /** @param {ExternalStep} step */
+  async #carryOut(step) {
+    let gone = false;
+    try {
+      await this.#certain();
+      if (step.kind === "append") await this.#append(step.pages);
+      else if (step.kind === "takeLast") await this.#takeLast(step.pages[0]);
+      else if (step.kind === "checkpoint") await this.#checkpoint(step.count ?? 0, {});
+      else if (step.kind === "archive") await this.#archive(step);
+      else {
+        if (step.count !== undefined) await this.#checkpoint(step.count, {});
+        if (this.#lock !== undefined) await this.#call("releaseLock", this.#lock.handle);
+        this.#lock = undefined;
+        // Nothing is written any more, whatever becomes of the rest.
+        gone = true;
+        await this.#call("shutdown");
+      }
+    } catch (error) {
+      native.externalFailed(this.#handle, keepError(error), gone);
+      // The caller is told by itself; what is in doubt is looked at now, and again before anything else is stored.
+      await this.#certain().catch(() => {});
+      return;
+    }
+    native.externalDone(this.#handle);
+  }
+
+  /** @param {string[]} pages */
+  async #append(pages) {
+    const operations = operationsOf(pages);
+    const { length } = operations;
+    this.#doubt = { appended: pages };
+    await this.#call("appendOps", this.#manifest.activeOps, operations);
+    this.#doubt = undefined;
+    if (this.#stored !== undefined) this.#stored += length;
+  }
+
+  /** @param {string} operation */
+  async #takeLast(operation) {
+    const path = this.#manifest.activeOps;
+    this.#doubt = { taken: operation };
+    const found = await this.#call("truncateLastOp", path);
+    this.#doubt = undefined;
+    if (/** @type {unknown} */ (found) === false) {
+      throw withCode(new Error(`The storage backend found no operation to take off ${path}`), "OPSLOG_FAILED");
+    }
+    if (this.#stored !== undefined) this.#stored--;
+  }
+
+  /**
+   * Stores the records of the current step as a snapshot, with a new log.
+   * @param {number} count
+   * @param {{ segment?: string, archived?: number }} change
+   */
+  async #checkpoint(count, { segment, archived = 0 }) {
+    const { version } = this.#settings;
+    const old = this.#manifest;
+    const records = recordsOf(momentPages(this.#handle));
+    const currentSnapshot = await this.#call("writeSnapshot", records, version);
+    const activeOps = await this.#call("createOpsFile");
+    const { archiveSegments, stats } = old;
+    /** @type {Manifest} */
+    const manifest = {
+      version,
+      currentSnapshot,
+      activeOps,
+      archiveSegments:
+        segment === undefined || archiveSegments.includes(segment) ? [...archiveSegments] : [...archiveSegments, segment],
+      stats: {
+        activeRecords: count,
+        archivedRecords: stats.archivedRecords + archived,
+        opsCount: 0,
+        created: stats.created,
+        lastCheckpoint: new Date().toISOString(),
+      },
+    };
+    const text = JSON.stringify(manifest);
+    this.#doubt = { replaced: old };
+    await this.#call("writeManifest", manifest);
+    this.#doubt = undefined;
+    const refused = native.externalPublished(this.#handle, text);
+    if (refused) throw toError(refused);
+    this.#manifest = JSON.parse(text);
+    this.#stored = 0;
+  }
+
+  /** @param {ExternalStep} step */
+  async #archive({ segment, pages, count }) {
+    const records = recordsOf(pages);
+    const archived = records.size;
+    const path = await this.#call("writeArchiveSegment", /** @type {string} */ (segment), records);
+    await this.#checkpoint(count ?? 0, { segment: path, archived });
+  }
+
+  /**
+   * A method that failed may have done its work all the same, or a part of it: looks, and takes it back.
+   */
+  async #certain() {
+    const doubt = this.#doubt;
+    if (doubt === undefined) return;
+    if ("replaced" in doubt) {
+      const { replaced } = doubt;
+      const found = await this.#call("readManifest");
+      if (found?.activeOps !== replaced.activeOps) await this.#call("writeManifest", replaced);
+    } else {
+      const path = this.#manifest.activeOps;
+      const texts = (await this.#call("readOps", path)).map(textOf);
+      if ("appended" in doubt) {
+        for (let extra = this.#extra(texts, operationsOf(doubt.appended).map(textOf)); extra > 0; extra--) {
+          await this.#call("truncateLastOp", path);
+        }
+      } else if (!this.#stands(texts, doubt.taken)) {
+        await this.#call("appendOps", path, [JSON.parse(doubt.taken)]);
+      }
+    }
+    this.#doubt = undefined;
+  }
+
+  /**
+   * How many operations of a failed append stand in the log.
+   * @param {string[]} texts
+   * @param {string[]} tried
+   */
+  #extra(texts, tried) {
+    if (this.#stored !== undefined) return Math.min(Math.max(texts.length - this.#stored, 0), tried.length);
+    for (let extra = Math.min(tried.length, texts.length); extra > 0; extra--) {
+      if (texts.slice(-extra).every((text, i) => text === tried[i])) return extra;
+    }
+    return 0;
+  }
+
+  /**
+   * True if an operation that should have been taken off still stands at the end of the log.
+   * @param {string[]} texts
+   * @param {string} operation
+   */
+  #stands(texts, operation) {
+    return this.#stored === undefined ? texts.at(-1) === textOf(JSON.parse(operation)) : texts.length >= this.#stored;
+  }
+
+  /**
+   * The records of the current snapshot.
+   * @returns {AsyncGenerator<[string, any], void>}
+   */
+  async *streamSnapshot() {
+    const { records } = await this.#loadSnapshot(currentManifest(this.#handle).currentSnapshot);
+    yield* records;
+  }
+
+  /** The operations since the current snapshot that are stored. */
+  async readOperations() {
+    return this.#readLogs(currentManifest(this.#handle));
+  }
+
+  /**
+   * The records of an archive segment.
+   * @param {string} name
+   * @returns {Promise<Map<string, any>>}
+   */
+  async loadArchive(name) {
+    const { path, failure } = native.findSegment(this.#handle, name);
+    if (failure !== undefined || path === undefined) throw toError(/** @type {any} */ (failure));
+    const records = await this.#call("loadArchiveSegment", path);
+    // A reader cannot store migrated segments: they are migrated as they are read.
+    if (!this.#settings.readOnly || this.#from === undefined || this.#migrate === undefined) return records;
+    return new Map(migrateSegment([...records], this.#migrate, this.#from));
+  }
+
+  /**
+   * Lets a reader catch up with the writer. The state changes at once, when everything has been read.
+   * @returns {Promise<import("../binding.js").RefreshResult[]>}
+   */
+  async catchUp() {
+    const look = await this.#undisturbed(() => this.#look());
+    // Closed meanwhile.
+    if (native.isClosed(this.#handle)) return [];
+    return look();
+  }
+
+  /**
+   * Reads what a writer has done. What it answers with applies it.
+   * @returns {Promise<() => import("../binding.js").RefreshResult[]>}
+   */
+  async #look() {
+    const manifest = await this.#call("readManifest");
+    if (!manifest) throw withCode(new Error("Manifest not found during refresh"), "OPSLOG_NOT_FOUND");
+    const handle = this.#handle;
+    if (manifest.activeAgentOps) return this.#lookAtAgents(manifest);
+    const known = this.#known;
+    const way = await this.#way(known, manifest);
+    const path = manifest.activeOps;
+    const operations = await this.#call("readOps", path);
+    const texts = operations.map(textOf);
+    const carried = way === undefined ? 0 : way.carried;
+    const same = common(carried === 0 ? [] : /** @type {string[]} */ (way?.texts), texts);
+    const snapshot =
+      path === known.path || this.#skipLoad ? undefined : await this.#loadSnapshot(manifest.currentSnapshot);
+    return () => {
+      /** @type {import("../binding.js").RefreshResult[]} */
+      const results = [];
+      const follow = (/** @type {number} */ gone, /** @type {Operation[]} */ fresh) => {
+        const result = native.externalFollow(handle, gone, JSON.stringify(fresh.map(shown)), 0, path);
+        if (result.failure !== undefined) throw toError(result.failure);
+        results.push(result);
+      };
+      const upToThere = snapshot && this.#handOver({ manifest, ...snapshot, operations: operations.slice(0, same) });
+      if (path === known.path) {
+        follow(carried - same, operations.slice(same));
+      } else {
+        if (way !== undefined) follow(way.gone, way.fresh);
+        if (upToThere !== undefined) results.push(native.externalFollowAnew(handle, upToThere.handle));
+        follow(0, operations.slice(same));
+      }
+      native.externalFollowManifest(handle, JSON.stringify(manifest));
+      this.#known = { path, texts };
+      return results;
+    };
+  }
+
+  /**
+   * From the log that is known to the current one: what the logs in between held that is new, and with how many of
+   * these operations the current log began. Nothing where a log is gone.
+   * @param {{ path: string, texts: string[] }} known
+   * @param {Manifest} manifest
+   */
+  async #way(known, manifest) {
+    /** @type {{ path: string, carried: number }[]} */
+    const superseded = /** @type {any} */ (manifest).previous?.ops ?? [];
+    /** @type {Operation[]} */
+    const fresh = [];
+    let { path, texts } = known;
+    let gone = 0;
+    while (path !== manifest.activeOps) {
+      const operations = await this.#call("readOps", path);
+      if (operations.length === 0 && texts.length > 0) return undefined;
+      const all = operations.map(textOf);
+      const same = common(texts, all);
+      // Undone since: only operations of the first log have been told.
+      if (path === known.path) gone = texts.length - same;
+      else if (same < texts.length) return undefined;
+      fresh.push(...operations.slice(same));
+      const place = superseded.findIndex((log) => log.path === path);
+      const carried = superseded[place]?.carried ?? 0;
+      texts = carried === 0 ? [] : all.slice(-carried);
+      path = superseded[place + 1]?.path ?? manifest.activeOps;
+    }
+    return { gone, fresh, texts, carried: texts.length };
+  }
+
+  /**
+   * Agents' operations come in between others: everything is read again, and what was not known is told.
+   * @param {Manifest} manifest
+   * @returns {Promise<() => import("../binding.js").RefreshResult[]>}
+   */
+  async #lookAtAgents(manifest) {
+    const handle = this.#handle;
+    const empty = { records: new Map(), version: this.#settings.version };
+    const { records, version } = this.#skipLoad ? empty : await this.#loadSnapshot(manifest.currentSnapshot);
+    const operations = await this.#readLogs(manifest);
+    const texts = operations.map(textOf);
+    return () => {
+      const known = new Set(this.#known.texts);
+      const fresh = operations.filter((_, i) => !known.has(texts[i])).map(shown);
+      const { pages } = native.externalFollowAnew(
+        handle,
+        this.#handOver({ manifest, records, version, operations }).handle,
+      );
+      const told = new Set(fresh.map(({ id }) => id));
+      const others = operationsOf(pages).filter(({ id }) => !told.has(id));
+      native.externalFollowManifest(handle, JSON.stringify(manifest));
+      this.#known = { path: manifest.activeOps, texts };
+      return [{ pages: [JSON.stringify([...fresh, ...others])], inOrder: false }];
+    };
+  }
+}
+
+/** @param {number} handle @returns {Manifest} */
+function currentManifest(handle) {
+  return JSON.parse(/** @type {string} */ (native.manifest(handle)));
+}
+
+/** The records of the checkpoint that is being made. @param {number} handle */
+function* momentPages(handle) {
+  for (let page = native.externalPage(handle); page !== null; page = native.externalPage(handle)) yield page;
+}
+
+/** @param {string[]} pages @returns {Operation[]} */
+function operationsOf(pages) {
+  return pages.flatMap((page) => JSON.parse(page));
+}
+
+/**
+ * An operation with upstream's members, in upstream's order.
+ * @param {Operation} operation
+ * @returns {Operation}
+ */
+function shown({ ts, op, id, prev, data, agent, clock, encoding }) {
+  return { ts, op, id, prev: prev ?? null, data, agent, clock, encoding };
+}
+
+/** @param {Operation} operation */
+function textOf(operation) {
+  return JSON.stringify(shown(operation));
+}
+
+/**
+ * How many items two lists have in common at their beginning.
+ * @param {string[]} a
+ * @param {string[]} b
+ */
+function common(a, b) {
+  let n = 0;
+  while (n < a.length && n < b.length && a[n] === b[n]) n++;
+  return n;
+}
+
+/**
+ * By Lamport clock, then agent by UTF-16 code units.
+ * @param {Operation} a
+ * @param {Operation} b
+ */
+function byClockAndAgent(a, b) {
+  const [first = "", second = ""] = [a.agent, b.agent];
+  return (a.clock ?? 0) - (b.clock ?? 0) || (first < second ? -1 : Number(first > second));
+}
