@@ -17,6 +17,9 @@ export declare function archive(handle: number, ids: string, segment: string): n
 
 export declare function beginBatch(handle: number): number
 
+/** Takes a checkpoint or archive call back that has not begun; it ends with the face's error of this number. */
+export declare function cancel(handle: number, ticket: number, error: number): boolean
+
 /** Ids whose records changed other than by `set` and `delete`, as JSON text of an array. */
 export declare function changed(handle: number): string | null
 

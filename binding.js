@@ -773,10 +773,11 @@ if (
   }
 }
 
-const { appendOperations, archive, beginBatch, changed, close, closeStream, compact, countRecords, counts, createDelta, createFolders, createLog, endBatch, externalDone, externalFailed, externalFollow, externalFollowAnew, externalFollowManifest, externalLoad, externalOperations, externalPage, externalPublished, externalRecords, externalStart, externalStep, findSegment, finishAll, flush, getRecord, hasRecord, isClosed, isWriting, kick, lastFailure, load, loadArchive, loadedPage, loadedSegments, lockDirectory, manifest, migrateSegment, migrateValues, news, openOperations, openSnapshot, openSnapshotFile, page, readOperations, readSegmentFile, readStream, readStreamNow, refresh, register, release, remove, set, settled, start, takeLastOperation, undo, unlock, writeSegmentFile, writeSnapshotFile } = nativeBinding
+const { appendOperations, archive, beginBatch, cancel, changed, close, closeStream, compact, countRecords, counts, createDelta, createFolders, createLog, endBatch, externalDone, externalFailed, externalFollow, externalFollowAnew, externalFollowManifest, externalLoad, externalOperations, externalPage, externalPublished, externalRecords, externalStart, externalStep, findSegment, finishAll, flush, getRecord, hasRecord, isClosed, isWriting, kick, lastFailure, load, loadArchive, loadedPage, loadedSegments, lockDirectory, manifest, migrateSegment, migrateValues, news, openOperations, openSnapshot, openSnapshotFile, page, readOperations, readSegmentFile, readStream, readStreamNow, refresh, register, release, remove, set, settled, start, takeLastOperation, undo, unlock, writeSegmentFile, writeSnapshotFile } = nativeBinding
 export { appendOperations }
 export { archive }
 export { beginBatch }
+export { cancel }
 export { changed }
 export { close }
 export { closeStream }

@@ -109,9 +109,13 @@ export interface StoreOptions {
   readOnly?: boolean;
   /** Open for writing without loading the records. Default: false. This version refuses `true`. */
   skipLoad?: boolean;
+  /** Gives `open` up when it is aborted: nothing is held then. Default: none. */
+  signal?: AbortSignal;
   /**
-   * Where the files are. Default: the directory `dir`, natively, which an unmodified {@link FsBackend} means as well.
-   * This version refuses any other.
+   * Who keeps the files. Default: the engine, in the directory `dir`; an unmodified {@link FsBackend} means the same.
+   * Any other object is called as upstream calls it: one `appendOps` for each immediate write, batch or group commit,
+   * one method at a time; its own errors are what calls reject with. `durability` and `recovery` are its business then,
+   * and `checkpointThreshold` is 100 where it is not given.
    */
   backend?: StorageBackend;
   /** Id of this writer among several writers of one store. Default: none, a single writer. This version refuses it. */
@@ -137,6 +141,15 @@ export interface StoreOptions {
    * Default: `"reject"`.
    */
   recovery?: "reject" | "skip";
+}
+
+/** Options of calls that can be given up. */
+export interface CallOptions {
+  /**
+   * When it is aborted the call rejects with its reason, and nothing has happened. A checkpoint or archive that has
+   * begun goes on to its end, and the call settles as it ends. Default: none.
+   */
+  signal?: AbortSignal;
 }
 
 /** What {@link Store.stats} answers. */
@@ -166,6 +179,12 @@ export declare class Store<T = Record<string, unknown>> {
    * or a newer store. A failed open holds nothing and can be retried.
    */
   open(dir: string, options?: StoreOptions): Promise<void>;
+
+  /**
+   * What keeps the store's files: the option `backend`, or an {@link FsBackend} on the store's directory. Undefined
+   * before the first `open`. Replacing methods of an unmodified FsBackend has no effect on a store that is open.
+   */
+  get backend(): StorageBackend | undefined;
 
   /**
    * Waits for everything called before, flushes, makes a checkpoint (see `checkpointOnClose`), gives the lock back.
@@ -223,14 +242,14 @@ export declare class Store<T = Record<string, unknown>> {
   getOps(since?: string): Operation<T>[];
 
   /** Makes a checkpoint of everything called before. Reads and writes go on meanwhile. */
-  compact(): Promise<void>;
+  compact(options?: CallOptions): Promise<void>;
 
   /**
    * Moves records for which `predicate` is true to an archive segment. Resolves with their number.
    *
    * `segment`: a plain file name. Default: year and quarter, `YYYY-QN`, local time.
    */
-  archive(predicate: (value: T, id: string) => boolean, segment?: string): Promise<number>;
+  archive(predicate: (value: T, id: string) => boolean, segment?: string, options?: CallOptions): Promise<number>;
 
   /** Paths of the archive segments. */
   listArchiveSegments(): string[];
@@ -248,10 +267,10 @@ export declare class Store<T = Record<string, unknown>> {
    * The records of the current snapshot, in order, one piece of the file in memory at a time. Together with
    * {@link Store.getWalOps} they give the current state. Leaving the loop early closes the file.
    */
-  streamSnapshot(): AsyncGenerator<[string, T]>;
+  streamSnapshot(options?: CallOptions): AsyncGenerator<[string, T]>;
 
   /** Operations since the last checkpoint, oldest first; with `sinceTimestamp`, those with a later timestamp. */
-  getWalOps(sinceTimestamp?: string): AsyncGenerator<Operation<T>>;
+  getWalOps(sinceTimestamp?: string, options?: CallOptions): AsyncGenerator<Operation<T>>;
 
   /** `await using store = …`: closes the store, if it is open, at the end of the scope. */
   [Symbol.asyncDispose](): Promise<void>;

@@ -105,14 +105,17 @@ export class CustomStore {
   /**
    * Opens the store and answers with the engine's number for it.
    * @param {string} dir
+   * @param {AbortSignal | undefined} signal
    * @returns {Promise<number>}
    */
-  async open(dir) {
+  async open(dir, signal) {
     const { readOnly } = this.#settings;
     await this.#call("initialize", dir, { readOnly });
     try {
+      signal?.throwIfAborted();
       if (!readOnly) this.#lock = { handle: await this.#call("acquireLock") };
       const loaded = readOnly ? await this.#loadBesideWriter() : ((await this.#load()) ?? (await this.#create()));
+      signal?.throwIfAborted();
       await this.#start(loaded);
       if (!readOnly) await this.#call("getManifestVersion");
       return this.#handle;

@@ -46,12 +46,38 @@ function count(name, value, finite = false) {
 }
 
 /**
+ * Checks a signal that may end a call.
+ * @param {unknown} signal
+ * @returns {AbortSignal | undefined}
+ */
+export function readSignal(signal) {
+  if (signal !== undefined && !(signal instanceof AbortSignal)) {
+    throw argumentError(`Option 'signal' must be an AbortSignal, got ${show(signal)}`);
+  }
+  return signal;
+}
+
+/**
+ * The signal among the options of a call.
+ * @param {unknown} options
+ */
+export function signalOf(options) {
+  if (options !== undefined && (typeof options !== "object" || options === null)) {
+    throw argumentError(`Argument 'options' must be an object, got ${show(options)}`);
+  }
+  const signal = readSignal(/** @type {{ signal?: unknown } | undefined} */ (options)?.signal);
+  signal?.throwIfAborted();
+  return signal;
+}
+
+/**
  * Checks the options and fills in the defaults. `undefined` means the default.
  * @param {StoreOptions | undefined} options
  * @returns {{
  *   native: OpenOptions,
  *   backend: import("../index.js").StorageBackend | undefined,
  *   skipLoad: boolean,
+ *   signal: AbortSignal | undefined,
  *   migrate: ((record: unknown, fromVersion: number) => unknown) | undefined,
  * }}
  */
@@ -100,6 +126,7 @@ export function readOptions(options) {
   return {
     native: /** @type {OpenOptions} */ (native),
     backend: /** @type {import("../index.js").StorageBackend | undefined} */ (backend),
+    signal: readSignal(given.signal),
     skipLoad: flag("skipLoad", skipLoad),
     migrate: /** @type {((record: unknown, fromVersion: number) => unknown) | undefined} */ (migrate),
   };

@@ -13,11 +13,11 @@ import * as native from "../binding.js";
 import { Calls } from "./calls.js";
 import { CustomStore } from "./custom-store.js";
 import { WAKE, enter, environmentNumber, leave, setBusy } from "./environment.js";
-import { argumentError, show, stateError, toError, withCode } from "./errors.js";
-import { isPlain } from "./fs-backend.js";
+import { argumentError, keepError, show, stateError, toError, withCode } from "./errors.js";
+import { FsBackend, isPlain } from "./fs-backend.js";
 import { migrateLoaded, migrateSegment } from "./migrate.js";
-import { readOptions } from "./options.js";
-import { itemsNow, operations, pairs, records } from "./streams.js";
+import { readOptions, signalOf } from "./options.js";
+import { itemsNow, operations, pairs, records, unlessAborted } from "./streams.js";
 import { idText, isThenable, valueText } from "./values.js";
 import { View } from "./view.js";
 import { Watch } from "./watch.js";
@@ -44,6 +44,8 @@ export class Store {
   /** For a store whose files a caller's backend keeps. @type {CustomStore | undefined} */
   #custom;
   #skipLoad = false;
+  /** Native files: the caller's FsBackend, or the directory. @type {import("../index.js").StorageBackend | string | undefined} */
+  #backend;
   #readOnly = false;
   #buffered = false;
   #version = 1;
@@ -80,7 +82,8 @@ export class Store {
     if (typeof dir !== "string" || dir === "") {
       throw argumentError(`Argument 'dir' must be a non-empty string, got ${show(dir)}`);
     }
-    const { native: settings, backend, migrate, skipLoad } = readOptions(options);
+    const { native: settings, backend, migrate, skipLoad, signal } = readOptions(options);
+    signal?.throwIfAborted();
     const before = this.#phase;
     this.#phase = "opening";
     try {
@@ -89,10 +92,12 @@ export class Store {
         const path = resolvePath(dir);
         // The engine does itself what an unmodified FsBackend does; direct calls on it mean this directory from now on.
         if (backend !== undefined) backend.dir = path;
-        this.#enter(await load(path, settings, migrate), undefined, settings, migrate, skipLoad);
+        this.#enter(await load(path, settings, migrate, signal), undefined, settings, migrate, skipLoad);
+        this.#backend = backend ?? path;
       } else {
         const custom = new CustomStore(backend, settings, migrate, skipLoad);
-        this.#enter(await custom.open(dir), custom, settings, migrate, skipLoad);
+        this.#enter(await custom.open(dir, signal), custom, settings, migrate, skipLoad);
+        this.#backend = backend;
       }
     } catch (error) {
       this.#phase = before;
@@ -170,6 +175,12 @@ export class Store {
   #ensureWritable() {
     if (this.#phase !== "open") throw stateError("OPSLOG_NOT_OPEN");
     if (this.#readOnly) throw stateError("OPSLOG_READ_ONLY");
+  }
+
+  /** @type {import("../index.js").StorageBackend | undefined} */
+  get backend() {
+    if (typeof this.#backend === "string") this.#backend = pathBackend(this.#backend);
+    return this.#backend;
   }
 
   /**
@@ -333,6 +344,23 @@ export class Store {
   }
 
   /**
+   * The promise of a call that can be given up until it has begun.
+   * @param {number} ticket NaN: the call was refused.
+   * @param {AbortSignal | undefined} signal
+   * @returns {Promise<unknown>}
+   */
+  #waitUnlessAborted(ticket, signal) {
+    const ended = this.#wait(ticket);
+    if (signal === undefined) return ended;
+    const handle = this.#handle;
+    const abort = () => {
+      if (native.cancel(handle, ticket, keepError(signal.reason))) this[WAKE]();
+    };
+    signal.addEventListener("abort", abort, { once: true });
+    return ended.finally(() => signal.removeEventListener("abort", abort));
+  }
+
+  /**
    * The promise of a call that has a ticket.
    * @param {number} ticket NaN: the call was refused.
    * @returns {Promise<unknown>}
@@ -420,26 +448,32 @@ export class Store {
     return /** @type {Promise<boolean>} */ (this.#wait(ticket));
   }
 
-  /** @returns {Promise<void>} */
-  async compact() {
+  /**
+   * @param {{ signal?: AbortSignal }} [options]
+   * @returns {Promise<void>}
+   */
+  async compact(options) {
     this.#ensureWritable();
     if (this.#skipLoad) throw partialError();
-    if (this.#batching) return this.#defer(() => this.compact());
-    await this.#wait(native.compact(this.#handle));
+    const signal = signalOf(options);
+    if (this.#batching) return this.#defer(() => this.compact(options));
+    await this.#waitUnlessAborted(native.compact(this.#handle), signal);
   }
 
   /**
    * @param {(value: T, id: string) => boolean} predicate
    * @param {string} [segment]
+   * @param {{ signal?: AbortSignal }} [options]
    * @returns {Promise<number>}
    */
-  async archive(predicate, segment) {
+  async archive(predicate, segment, options) {
     this.#ensureWritable();
     ensureFunction("predicate", predicate);
     if (segment !== undefined && (typeof segment !== "string" || segment === "")) {
       throw argumentError(`Argument 'segment' must be a non-empty string, got ${show(segment)}`);
     }
-    if (this.#batching) return this.#defer(() => this.archive(predicate, segment));
+    const signal = signalOf(options);
+    if (this.#batching) return this.#defer(() => this.archive(predicate, segment, options));
     const ids = this.#view.scan((records) => {
       /** @type {string[]} */
       const found = [];
@@ -451,7 +485,7 @@ export class Store {
     if (this.#skipLoad) throw partialError();
     const ticket = native.archive(this.#handle, JSON.stringify(ids), segment ?? currentQuarter());
     this.#takeChanged();
-    return /** @type {Promise<number>} */ (this.#wait(ticket));
+    return /** @type {Promise<number>} */ (this.#waitUnlessAborted(ticket, signal));
   }
 
   /**
@@ -532,26 +566,33 @@ export class Store {
     return itemsNow(native.openOperations(this.#handle, id).stream);
   }
 
-  /** @returns {AsyncGenerator<[string, T], void>} */
-  async *streamSnapshot() {
+  /**
+   * @param {{ signal?: AbortSignal }} [options]
+   * @returns {AsyncGenerator<[string, T], void>}
+   */
+  async *streamSnapshot(options) {
     this.#ensureReadable();
-    if (this.#custom !== undefined) yield* this.#custom.streamSnapshot();
-    else yield* records(await this.#reading(native.openSnapshot(this.#handle)));
+    const signal = signalOf(options);
+    if (this.#custom !== undefined) yield* unlessAborted(this.#custom.streamSnapshot(), signal);
+    else yield* unlessAborted(records(await this.#reading(native.openSnapshot(this.#handle))), signal);
   }
 
   /**
    * @param {string} [sinceTimestamp]
+   * @param {{ signal?: AbortSignal }} [options]
    * @returns {AsyncGenerator<Operation<T>, void>}
    */
-  async *getWalOps(sinceTimestamp) {
+  async *getWalOps(sinceTimestamp, options) {
     this.#ensureReadable();
+    const signal = signalOf(options);
     if (this.#custom === undefined) {
-      yield* operations(native.openOperations(this.#handle), sinceTimestamp);
+      yield* unlessAborted(operations(native.openOperations(this.#handle), sinceTimestamp), signal);
       return;
     }
     // What is buffered belongs to the state as well.
     if (!this.#readOnly && this.#phase === "open") await this.#flush(false);
     for (const operation of await this.#reading(this.#custom.readOperations())) {
+      signal?.throwIfAborted();
       if (!sinceTimestamp || operation.ts > sinceTimestamp) yield /** @type {Operation<T>} */ (operation);
     }
   }
@@ -645,13 +686,15 @@ export class Store {
  * @param {string} path
  * @param {import("../binding.js").OpenOptions} settings
  * @param {Migrate | undefined} migrate
+ * @param {AbortSignal | undefined} signal
  * @returns {Promise<number>}
  */
-async function load(path, settings, migrate) {
+async function load(path, settings, migrate, signal) {
   const loaded = await native.load(environmentNumber(), path, settings);
   if (loaded.failure !== undefined) throw toError(loaded.failure);
   const handle = /** @type {number} */ (loaded.handle);
   try {
+    signal?.throwIfAborted();
     if (loaded.migrateFrom !== undefined && migrate !== undefined) {
       migrateLoaded(handle, migrate, loaded.migrateFrom, settings.version);
     }
@@ -663,6 +706,16 @@ async function load(path, settings, migrate) {
     throw error;
   }
   return handle;
+}
+
+/**
+ * What stands for the native files of a store in a directory.
+ * @param {string} path
+ */
+function pathBackend(path) {
+  const backend = new FsBackend();
+  backend.dir = path;
+  return backend;
 }
 
 /** What would store a partial view of the records. */

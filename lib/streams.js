@@ -26,6 +26,20 @@ async function* parts({ stream, failure }) {
 }
 
 /**
+ * What a generator yields, until a signal ends it.
+ * @template R
+ * @param {AsyncGenerator<R, void>} items
+ * @param {AbortSignal | undefined} signal
+ * @returns {AsyncGenerator<R, void>}
+ */
+export async function* unlessAborted(items, signal) {
+  for await (const item of items) {
+    signal?.throwIfAborted();
+    yield item;
+  }
+}
+
+/**
  * The items of a stream whose content is in memory.
  * @param {number | undefined} stream
  * @returns {any[]}

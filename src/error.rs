@@ -108,7 +108,7 @@ pub enum Error {
         /// The log.
         path: String,
     },
-    /// The caller's storage backend failed; the caller has the error itself.
+    /// What the caller ended a call with: its storage backend's error, or why it gave the call up.
     #[error("The storage backend failed")]
     Backend {
         /// The caller's number for its error.

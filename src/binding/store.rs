@@ -345,6 +345,13 @@ pub fn archive(handle: u32, ids: Utf8, segment: String) -> f64 {
     ticket(with(handle, |store| store.archive(ids, &segment)))
 }
 
+/// Takes a checkpoint or archive call back that has not begun; it ends with the face's error of this number.
+#[napi(catch_unwind)]
+pub fn cancel(handle: u32, ticket: f64, error: f64) -> bool {
+    let error = Error::Backend { number: error as u64 };
+    with(handle, |store| store.cancel(ticket as u64, &error)).unwrap_or(false)
+}
+
 #[napi(catch_unwind)]
 pub fn flush(handle: u32, sync: bool) -> f64 {
     ticket(with(handle, |store| store.flush(sync)))

@@ -73,6 +73,13 @@ pub(super) struct External {
     written: u64,
 }
 
+impl External {
+    /// True while a step is being carried out.
+    pub(super) fn is_busy(&self) -> bool {
+        self.running.is_some()
+    }
+}
+
 impl Opening {
     /// A store that is read by the caller: hand it over with [`Opening::push_records`] and [`Opening::push_operations`].
     ///

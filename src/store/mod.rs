@@ -12,6 +12,7 @@
 //! nobody holds it.
 
 mod archive;
+mod cancel;
 mod checkpoint;
 mod close;
 mod commit;
