@@ -53,6 +53,15 @@ export interface Ended {
   count?: number
 }
 
+/** The current step once more, as what is stored has turned out to be; idle where there is nothing left of it. */
+export declare function externalBeginAgain(handle: number): ExternalStep
+
+/** The agent's log is a new one. */
+export declare function externalBeginLog(handle: number): void
+
+/** The agent's Lamport clock. */
+export declare function externalClock(handle: number): number
+
 /** The current step has been carried out. */
 export declare function externalDone(handle: number): void
 
@@ -71,8 +80,11 @@ export declare function externalFollowAnew(handle: number, loaded: number): Refr
 /** A reader has found this manifest (JSON text). */
 export declare function externalFollowManifest(handle: number, manifest: string): Failure | null
 
-/** Begins to open a store that the caller reads: its manifest (JSON text) and the version of its records. */
-export declare function externalLoad(env: number, options: OpenOptions, manifest: string, version: number): LoadResult
+/**
+ * Begins to open a store that the caller reads: its manifest (JSON text) and the version of its records.
+ * `agent`: the id of the writer, in a store of several.
+ */
+export declare function externalLoad(env: number, options: OpenOptions, manifest: string, version: number, agent?: string | undefined | null): LoadResult
 
 /** Hands over operations of a log, a JSON text of an array. */
 export declare function externalOperations(handle: number, operations: string, path: string): Failure | null
@@ -82,6 +94,12 @@ export declare function externalPage(handle: number): string | null
 
 /** The checkpoint of the current step is the current one; `manifest` (JSON text) names its files. */
 export declare function externalPublished(handle: number, manifest: string): Failure | null
+
+/** Other agents' operations have come in: takes `gone` stored ones back and applies others (JSON text of an array). */
+export declare function externalRebase(handle: number, gone: number, operations: string, path: string): Failure | null
+
+/** Everything that is stored has been read anew, under another number, which is forgotten. Answers with the differences. */
+export declare function externalRebaseAnew(handle: number, loaded: number): RefreshResult
 
 /** Hands over records of the snapshot: a JSON text `[id, value, …]`. */
 export declare function externalRecords(handle: number, records: string): void
@@ -184,6 +202,9 @@ export interface LoadResult {
   migrateFrom?: number
   failure?: Failure
 }
+
+/** Takes the place of an agent in a directory. It ends with its environment at the latest. */
+export declare function lockAgent(env: number, dir: string, agent: string): Promise<LockResult>
 
 /** Takes the writer's lock of a directory, or the one for compactions. It ends with its environment at the latest. */
 export declare function lockDirectory(env: number, dir: string, compaction: boolean): Promise<LockResult>

@@ -773,7 +773,7 @@ if (
   }
 }
 
-const { appendOperations, archive, beginBatch, cancel, changed, close, closeStream, compact, countRecords, counts, createDelta, createFolders, createLog, endBatch, externalDone, externalFailed, externalFollow, externalFollowAnew, externalFollowManifest, externalLoad, externalOperations, externalPage, externalPublished, externalRecords, externalStart, externalStep, findSegment, finishAll, flush, getRecord, hasRecord, isClosed, isWriting, kick, lastFailure, load, loadArchive, loadedPage, loadedSegments, lockDirectory, manifest, migrateSegment, migrateValues, news, openOperations, openSnapshot, openSnapshotFile, page, readOperations, readSegmentFile, readStream, readStreamNow, refresh, register, release, remove, set, settled, start, takeLastOperation, undo, unlock, writeSegmentFile, writeSnapshotFile } = nativeBinding
+const { appendOperations, archive, beginBatch, cancel, changed, close, closeStream, compact, countRecords, counts, createDelta, createFolders, createLog, endBatch, externalBeginAgain, externalBeginLog, externalClock, externalDone, externalFailed, externalFollow, externalFollowAnew, externalFollowManifest, externalLoad, externalOperations, externalPage, externalPublished, externalRebase, externalRebaseAnew, externalRecords, externalStart, externalStep, findSegment, finishAll, flush, getRecord, hasRecord, isClosed, isWriting, kick, lastFailure, load, loadArchive, loadedPage, loadedSegments, lockAgent, lockDirectory, manifest, migrateSegment, migrateValues, news, openOperations, openSnapshot, openSnapshotFile, page, readOperations, readSegmentFile, readStream, readStreamNow, refresh, register, release, remove, set, settled, start, takeLastOperation, undo, unlock, writeSegmentFile, writeSnapshotFile } = nativeBinding
 export { appendOperations }
 export { archive }
 export { beginBatch }
@@ -788,6 +788,9 @@ export { createDelta }
 export { createFolders }
 export { createLog }
 export { endBatch }
+export { externalBeginAgain }
+export { externalBeginLog }
+export { externalClock }
 export { externalDone }
 export { externalFailed }
 export { externalFollow }
@@ -797,6 +800,8 @@ export { externalLoad }
 export { externalOperations }
 export { externalPage }
 export { externalPublished }
+export { externalRebase }
+export { externalRebaseAnew }
 export { externalRecords }
 export { externalStart }
 export { externalStep }
@@ -813,6 +818,7 @@ export { load }
 export { loadArchive }
 export { loadedPage }
 export { loadedSegments }
+export { lockAgent }
 export { lockDirectory }
 export { manifest }
 export { migrateSegment }

@@ -10,11 +10,15 @@
  * serves several stores (`directories.js`); the caller changes an object that a method was given (all are made for the
  * call); the backend keeps one that it was given (likewise).
  */
+import { resolve } from "node:path";
 import * as native from "../binding.js";
 import { withDirectories } from "./directories.js";
 import { environmentNumber } from "./environment.js";
 import { argumentError, keepError, toError, withCode } from "./errors.js";
+import { Agent } from "./custom-agent.js";
+import { FsBackend } from "./fs-backend.js";
 import { migrateRecords, migrateSegment } from "./migrate.js";
+import { byClockAndAgent, common, operationsOf, shown, textOf } from "./operations.js";
 import { pagesOf, recordsOf } from "./pages.js";
 
 /** @typedef {import("../index.js").StorageBackend} StorageBackend */
@@ -45,6 +49,18 @@ const ATTEMPTS = 100;
  * @property {Operation[]} operations
  */
 
+/**
+ * What an agent does with the files.
+ * @typedef {object} Files
+ * @property {number} version Schema version of the records.
+ * @property {<M extends keyof StorageBackend>(method: M, ...args: Parameters<StorageBackend[M]>) => Promise<Awaited<ReturnType<StorageBackend[M]>>>} call
+ * @property {() => Promise<Generation | undefined>} load
+ * @property {(path: string) => Promise<{ records: Map<string, unknown>, version: number }>} loadSnapshot
+ * @property {(manifest: Manifest) => Promise<Operation[]>} readLogs
+ * @property {(generation: Generation) => { handle: number }} handOver
+ * @property {<R>(read: () => Promise<R>) => Promise<[R, string | null]>} undisturbed
+ */
+
 export class CustomStore {
   #backend;
   #settings;
@@ -69,6 +85,12 @@ export class CustomStore {
   #due = false;
   /** @type {NodeJS.Timeout | undefined} */
   #timer;
+  /** In a store of several writers. @type {Agent | undefined} */
+  #agent;
+  /** The agent's place in a directory. @type {number | undefined} */
+  #agentLock;
+  /** Calls that wait for the others' operations. @type {{ resolve: (ops: Operation[]) => void, reject: (error: unknown) => void }[]} */
+  #asked = [];
   /** Where a reader stands: a log, and the texts of its operations as far as they are known. */
   #known = { path: "", texts: /** @type {string[]} */ ([]) };
 
@@ -77,14 +99,30 @@ export class CustomStore {
    * @param {OpenOptions} settings
    * @param {Migrate | undefined} migrate
    * @param {boolean} skipLoad
+   * @param {string | undefined} agentId
    */
-  constructor(backend, settings, migrate, skipLoad) {
+  constructor(backend, settings, migrate, skipLoad, agentId) {
     this.#backend = backend;
     this.#migrate = migrate;
     this.#skipLoad = skipLoad;
     // A partial view must never take the place of the records.
     const partial = { checkpointThreshold: Infinity, checkpointOnClose: false };
     this.#settings = skipLoad ? { ...settings, ...partial } : settings;
+    // A reader sees every agent's records and is none.
+    if (agentId === undefined || settings.readOnly) return;
+    this.#agent = new Agent(
+      agentId,
+      {
+        version: settings.version,
+        call: (method, ...args) => this.#call(method, ...args),
+        load: () => this.#load(),
+        loadSnapshot: (path) => this.#loadSnapshot(path),
+        readLogs: (manifest) => this.#readLogs(manifest),
+        handOver: (generation) => this.#handOver(generation),
+        undisturbed: (read) => this.#undisturbed(read),
+      },
+      skipLoad,
+    );
   }
 
   /**
@@ -113,8 +151,9 @@ export class CustomStore {
     await this.#call("initialize", dir, { readOnly });
     try {
       signal?.throwIfAborted();
-      if (!readOnly) this.#lock = { handle: await this.#call("acquireLock") };
-      const loaded = readOnly ? await this.#loadBesideWriter() : ((await this.#load()) ?? (await this.#create()));
+      if (this.#agent !== undefined) await this.#lockAgent(dir, this.#agent.id);
+      else if (!readOnly) this.#lock = { handle: await this.#call("acquireLock") };
+      const loaded = readOnly ? await this.#loadBesideWriter() : await this.#loadToWrite();
       signal?.throwIfAborted();
       await this.#start(loaded);
       if (!readOnly) await this.#call("getManifestVersion");
@@ -126,9 +165,27 @@ export class CustomStore {
     }
   }
 
+  /**
+   * In a directory an agent has a place of its own. The interface of backends knows no such lock.
+   * @param {string} dir
+   * @param {string} id
+   */
+  async #lockAgent(dir, id) {
+    if (!(this.#backend instanceof FsBackend)) return;
+    const { lock, failure } = await native.lockAgent(environmentNumber(), resolve(dir), id);
+    if (failure !== undefined) throw toError(failure);
+    this.#agentLock = lock;
+  }
+
+  #unlockAgent() {
+    if (this.#agentLock !== undefined) native.unlock(this.#agentLock);
+    this.#agentLock = undefined;
+  }
+
   /** Gives back what a failed `open` took; its error counts, not what fails here. */
   async #giveUp() {
     if (this.#lock !== undefined) await this.#call("releaseLock", this.#lock.handle).catch(() => {});
+    this.#unlockAgent();
     await this.#call("shutdown").catch(() => {});
   }
 
@@ -144,23 +201,27 @@ export class CustomStore {
     return { manifest, records, version, operations: await this.#readLogs(manifest) };
   }
 
+  /** @returns {Promise<Generation>} */
+  async #loadToWrite() {
+    if (this.#agent !== undefined) return this.#agent.load();
+    return (await this.#load()) ?? (await this.#create());
+  }
+
   /**
    * Reads what is stored until no writer has changed it meanwhile.
    * @returns {Promise<Generation>}
    */
   async #loadBesideWriter() {
-    return this.#undisturbed(async () => {
-      const loaded = await this.#load();
-      if (loaded !== undefined) return loaded;
-      throw withCode(new Error("Cannot open in readOnly mode: no existing store found"), "OPSLOG_NOT_FOUND");
-    });
+    const [loaded] = await this.#undisturbed(() => this.#load());
+    if (loaded !== undefined) return loaded;
+    throw withCode(new Error("Cannot open in readOnly mode: no existing store found"), "OPSLOG_NOT_FOUND");
   }
 
   /**
-   * Calls `read` until the manifest is the same before and after.
+   * Calls `read` until the manifest is the same before and after. Answers with its version as well.
    * @template R
    * @param {() => Promise<R>} read
-   * @returns {Promise<R>}
+   * @returns {Promise<[R, string | null]>}
    */
   async #undisturbed(read) {
     let before = await this.#call("getManifestVersion");
@@ -170,7 +231,7 @@ export class CustomStore {
       const after = await this.#call("getManifestVersion");
       if (after === before || attempt === ATTEMPTS) {
         if ("error" in outcome) throw outcome.error;
-        return outcome.result;
+        return [outcome.result, after];
       }
       before = after;
     }
@@ -196,7 +257,9 @@ export class CustomStore {
     /** @type {Operation[]} */
     const operations = [];
     for (const path of Object.values(manifest.activeAgentOps)) operations.push(...(await this.#call("readOps", path)));
-    return operations.sort(byClockAndAgent);
+    operations.sort(byClockAndAgent);
+    // An operation may have been copied from log to log.
+    return operations.filter((operation, i) => i === 0 || textOf(operation) !== textOf(operations[i - 1]));
   }
 
   /**
@@ -221,7 +284,9 @@ export class CustomStore {
    */
   #handOver({ manifest, records, version, operations }) {
     const text = JSON.stringify(manifest);
-    const { handle, migrateFrom, failure } = native.externalLoad(environmentNumber(), this.#settings, text, version);
+    const environment = environmentNumber();
+    const agent = this.#agent?.id;
+    const { handle, migrateFrom, failure } = native.externalLoad(environment, this.#settings, text, version, agent);
     if (failure !== undefined || handle === undefined) throw toError(/** @type {any} */ (failure));
     try {
       for (const page of pagesOf(records)) native.externalRecords(handle, page);
@@ -244,9 +309,14 @@ export class CustomStore {
     const refused = native.externalStart(handle);
     if (refused) throw toError(refused);
     this.#manifest = manifest;
-    this.#stored = this.#skipLoad ? undefined : operations.length;
+    this.#stored = this.#skipLoad || this.#agent !== undefined ? undefined : operations.length;
     this.#known = { path: manifest.activeOps, texts: operations.map(textOf) };
     if (this.#settings.readOnly) return;
+    if (this.#agent !== undefined) {
+      await this.#agent.join(handle, generation);
+      if (from !== undefined) await this.#fold(from);
+      return;
+    }
     const several = manifest.activeAgentOps !== undefined;
     if (this.#skipLoad && several) {
       throw withCode(new Error("Cannot write a store of several agents in skipLoad mode"), "OPSLOG_INVALID");
@@ -262,7 +332,8 @@ export class CustomStore {
     if (from !== undefined && this.#migrate !== undefined) await this.#migrateArchives(this.#migrate, from);
     native.compact(this.#handle);
     const step = native.externalStep(this.#handle, true);
-    await this.#checkpoint(step.count ?? 0, {});
+    if (this.#agent === undefined) await this.#checkpoint(step.count ?? 0, {});
+    else await this.#checkpointAmongAgents(this.#agent, step);
     native.externalDone(this.#handle);
   }
 
@@ -285,6 +356,11 @@ export class CustomStore {
     for (const [period, records] of segments) await this.#call("writeArchiveSegment", period, records);
   }
 
+  /** True for one of several writers. */
+  get isAgent() {
+    return this.#agent !== undefined;
+  }
+
   /**
    * Says who is to be called when calls have ended.
    * @param {() => void} told
@@ -302,6 +378,12 @@ export class CustomStore {
 
   async #work() {
     for (;;) {
+      const asked = this.#asked.shift();
+      if (asked !== undefined) {
+        await this.#agent?.refresh().then(() => asked.resolve(this.#agent?.takeUntold() ?? []), asked.reject);
+        this.#told();
+        continue;
+      }
       const step = native.externalStep(this.#handle, this.#due);
       if (step.kind === "idle") {
         this.#working = false;
@@ -340,14 +422,16 @@ export class CustomStore {
     let gone = false;
     try {
       await this.#certain();
-      if (step.kind === "append") await this.#append(step.pages);
+      if (this.#agent !== undefined) await this.#carryOutAmongAgents(this.#agent, step);
+      else if (step.kind === "append") await this.#append(step.pages);
       else if (step.kind === "takeLast") await this.#takeLast(step.pages[0]);
       else if (step.kind === "checkpoint") await this.#checkpoint(step.count ?? 0, {});
       else if (step.kind === "archive") await this.#archive(step);
-      else {
-        if (step.count !== undefined) await this.#checkpoint(step.count, {});
+      else if (step.count !== undefined) await this.#checkpoint(step.count, {});
+      if (step.kind === "close") {
         if (this.#lock !== undefined) await this.#call("releaseLock", this.#lock.handle);
         this.#lock = undefined;
+        this.#unlockAgent();
         // Nothing is written any more, whatever becomes of the rest.
         gone = true;
         await this.#call("shutdown");
@@ -361,19 +445,71 @@ export class CustomStore {
     native.externalDone(this.#handle);
   }
 
+  /**
+   * A step of one of several writers. Peers may have changed what is stored: then it begins again on top of that.
+   * @param {Agent} agent
+   * @param {ExternalStep} step
+   */
+  async #carryOutAmongAgents(agent, step) {
+    if (step.kind === "checkpoint" || step.kind === "archive" || step.kind === "close") {
+      if (step.kind !== "close" || step.count !== undefined) await this.#checkpointAmongAgents(agent, step);
+      return;
+    }
+    if (step.kind === "append") {
+      const { kind, pages } = (await agent.upToDate()) ? native.externalBeginAgain(this.#handle) : step;
+      if (kind === "idle") return;
+      await this.#append(pages);
+      await agent.appended(operationsOf(pages));
+    } else {
+      await agent.locked(async () => {
+        const { kind, pages } = (await agent.upToDate(true)) ? native.externalBeginAgain(this.#handle) : step;
+        if (kind === "idle") return;
+        await this.#takeLast(pages[0]);
+        agent.takenOff(JSON.parse(pages[0]));
+      });
+    }
+  }
+
+  /**
+   * A checkpoint of all agents' records.
+   * @param {Agent} agent
+   * @param {ExternalStep} step
+   */
+  async #checkpointAmongAgents(agent, step) {
+    let lock;
+    try {
+      // COMPAT: as upstream's, a checkpoint is left out where a peer is making one. An archive call is not.
+      lock = await agent.lock(step.kind === "archive" ? 5_000 : 0);
+    } catch (error) {
+      if (step.kind === "archive") throw error;
+      return;
+    }
+    try {
+      await agent.refresh({ locked: true });
+      const { kind, segment, pages, count } = native.externalBeginAgain(this.#handle);
+      if (kind === "idle" || count === undefined) return;
+      const records = recordsOf(pages);
+      const archived = records.size;
+      const path = kind === "archive" ? await this.#call("writeArchiveSegment", /** @type {string} */ (segment), records) : undefined;
+      await this.#checkpoint(count, { segment: path, archived });
+    } finally {
+      await this.#call("releaseCompactionLock", lock);
+    }
+  }
+
   /** @param {string[]} pages */
   async #append(pages) {
     const operations = operationsOf(pages);
     const { length } = operations;
     this.#doubt = { appended: pages };
-    await this.#call("appendOps", this.#manifest.activeOps, operations);
+    await this.#call("appendOps", this.#log, operations);
     this.#doubt = undefined;
     if (this.#stored !== undefined) this.#stored += length;
   }
 
   /** @param {string} operation */
   async #takeLast(operation) {
-    const path = this.#manifest.activeOps;
+    const path = this.#log;
     this.#doubt = { taken: operation };
     const found = await this.#call("truncateLastOp", path);
     this.#doubt = undefined;
@@ -383,6 +519,11 @@ export class CustomStore {
     if (this.#stored !== undefined) this.#stored--;
   }
 
+  /** The log that this writer appends to. */
+  get #log() {
+    return this.#agent?.path ?? this.#manifest.activeOps;
+  }
+
   /**
    * Stores the records of the current step as a snapshot, with a new log.
    * @param {number} count
@@ -390,16 +531,23 @@ export class CustomStore {
    */
   async #checkpoint(count, { segment, archived = 0 }) {
     const { version } = this.#settings;
-    const old = this.#manifest;
+    const agent = this.#agent;
+    const old = agent?.manifest ?? this.#manifest;
     const records = recordsOf(momentPages(this.#handle));
     const currentSnapshot = await this.#call("writeSnapshot", records, version);
-    const activeOps = await this.#call("createOpsFile");
+    const activeOps = await (agent === undefined
+      ? this.#call("createOpsFile")
+      : this.#call("createAgentOpsFile", agent.id));
+    // What others appended while the snapshot was written goes along.
+    const { late, folded } = agent === undefined ? { late: [], folded: {} } : await agent.late();
+    if (late.length > 0) await this.#call("appendOps", activeOps, late.map(shown));
     const { archiveSegments, stats } = old;
     /** @type {Manifest} */
     const manifest = {
       version,
       currentSnapshot,
       activeOps,
+      ...(agent === undefined ? {} : { activeAgentOps: { [agent.id]: activeOps } }),
       archiveSegments:
         segment === undefined || archiveSegments.includes(segment) ? [...archiveSegments] : [...archiveSegments, segment],
       stats: {
@@ -409,6 +557,8 @@ export class CustomStore {
         created: stats.created,
         lastCheckpoint: new Date().toISOString(),
       },
+      // Upstream's clocks begin anew after a checkpoint; ours go on.
+      ...(agent === undefined ? {} : { clock: native.externalClock(this.#handle), folded }),
     };
     const text = JSON.stringify(manifest);
     this.#doubt = { replaced: old };
@@ -417,7 +567,8 @@ export class CustomStore {
     const refused = native.externalPublished(this.#handle, text);
     if (refused) throw toError(refused);
     this.#manifest = JSON.parse(text);
-    this.#stored = 0;
+    this.#stored = agent === undefined ? 0 : undefined;
+    await agent?.published(this.#manifest, activeOps, folded);
   }
 
   /** @param {ExternalStep} step */
@@ -439,7 +590,7 @@ export class CustomStore {
       const found = await this.#call("readManifest");
       if (found?.activeOps !== replaced.activeOps) await this.#call("writeManifest", replaced);
     } else {
-      const path = this.#manifest.activeOps;
+      const path = this.#log;
       const texts = (await this.#call("readOps", path)).map(textOf);
       if ("appended" in doubt) {
         for (let extra = this.#extra(texts, operationsOf(doubt.appended).map(textOf)); extra > 0; extra--) {
@@ -503,11 +654,19 @@ export class CustomStore {
   }
 
   /**
-   * Lets a reader catch up with the writer. The state changes at once, when everything has been read.
+   * Lets a reader catch up with the writer, or an agent with the others. The state changes at once, when everything has
+   * been read.
    * @returns {Promise<import("../binding.js").RefreshResult[]>}
    */
   async catchUp() {
-    const look = await this.#undisturbed(() => this.#look());
+    if (this.#agent !== undefined) {
+      const untold = await new Promise((/** @type {(ops: Operation[]) => void} */ resolve, reject) => {
+        this.#asked.push({ resolve, reject });
+        this.run();
+      });
+      return [{ pages: [JSON.stringify(untold)], inOrder: false }];
+    }
+    const [look] = await this.#undisturbed(() => this.#look());
     // Closed meanwhile.
     if (native.isClosed(this.#handle)) return [];
     return look();
@@ -618,44 +777,4 @@ function currentManifest(handle) {
 /** The records of the checkpoint that is being made. @param {number} handle */
 function* momentPages(handle) {
   for (let page = native.externalPage(handle); page !== null; page = native.externalPage(handle)) yield page;
-}
-
-/** @param {string[]} pages @returns {Operation[]} */
-function operationsOf(pages) {
-  return pages.flatMap((page) => JSON.parse(page));
-}
-
-/**
- * An operation with upstream's members, in upstream's order.
- * @param {Operation} operation
- * @returns {Operation}
- */
-function shown({ ts, op, id, prev, data, agent, clock, encoding }) {
-  return { ts, op, id, prev: prev ?? null, data, agent, clock, encoding };
-}
-
-/** @param {Operation} operation */
-function textOf(operation) {
-  return JSON.stringify(shown(operation));
-}
-
-/**
- * How many items two lists have in common at their beginning.
- * @param {string[]} a
- * @param {string[]} b
- */
-function common(a, b) {
-  let n = 0;
-  while (n < a.length && n < b.length && a[n] === b[n]) n++;
-  return n;
-}
-
-/**
- * By Lamport clock, then agent by UTF-16 code units.
- * @param {Operation} a
- * @param {Operation} b
- */
-function byClockAndAgent(a, b) {
-  const [first = "", second = ""] = [a.agent, b.agent];
-  return (a.clock ?? 0) - (b.clock ?? 0) || (first < second ? -1 : Number(first > second));
 }

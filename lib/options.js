@@ -1,13 +1,10 @@
 /**
  * Options of `open`: checked here, with defaults filled in.
  */
-import { argumentError, show, withCode } from "./errors.js";
+import { argumentError, show } from "./errors.js";
 
 /** @typedef {import("../index.js").StoreOptions} StoreOptions */
 /** @typedef {import("../binding.js").OpenOptions} OpenOptions */
-
-/** Options of upstream that this version does not have yet: refused, not ignored. */
-const NOT_YET = /** @type {const} */ (["agentId"]);
 
 /**
  * @param {string} name
@@ -77,6 +74,7 @@ export function signalOf(options) {
  *   native: OpenOptions,
  *   backend: import("../index.js").StorageBackend | undefined,
  *   skipLoad: boolean,
+ *   agentId: string | undefined,
  *   signal: AbortSignal | undefined,
  *   migrate: ((record: unknown, fromVersion: number) => unknown) | undefined,
  * }}
@@ -87,11 +85,6 @@ export function readOptions(options) {
   }
   /** @type {Record<string, unknown>} */
   const given = { ...options };
-  for (const name of NOT_YET) {
-    if (given[name] !== undefined && given[name] !== false) {
-      throw withCode(new Error(`Option '${name}' is not supported by this version of opslog-native`), "OPSLOG_INVALID");
-    }
-  }
   const { backend, migrate } = given;
   if (backend !== undefined && (typeof backend !== "object" || backend === null)) {
     throw argumentError(`Option 'backend' must be a StorageBackend, got ${show(backend)}`);
@@ -105,12 +98,17 @@ export function readOptions(options) {
     version = 1,
     readOnly = false,
     skipLoad = false,
+    agentId,
     writeMode = "immediate",
     groupCommitSize = 50,
     groupCommitMs = 100,
     durability = "fsync",
     recovery = "reject",
   } = given;
+  if (agentId !== undefined && typeof agentId !== "string") {
+    throw argumentError(`Option 'agentId' must be a string, got ${show(agentId)}`);
+  }
+  const agent = /** @type {string | undefined} */ (agentId);
   const native = {
     checkpointThreshold:
       checkpointThreshold === undefined ? undefined : count("checkpointThreshold", checkpointThreshold),
@@ -123,11 +121,19 @@ export function readOptions(options) {
     durability: oneOf("durability", durability, ["fsync", "os"]),
     recovery: oneOf("recovery", recovery, ["reject", "skip"]),
   };
+  if (agent && native.writeMode !== "immediate") {
+    console.error(
+      `opslog: writeMode '${native.writeMode}' is not compatible with multi-writer (agentId). Using 'immediate'.`,
+    );
+    native.writeMode = "immediate";
+  }
   return {
     native: /** @type {OpenOptions} */ (native),
     backend: /** @type {import("../index.js").StorageBackend | undefined} */ (backend),
     signal: readSignal(given.signal),
     skipLoad: flag("skipLoad", skipLoad),
+    // COMPAT: as upstream, an empty id is none.
+    agentId: agent === "" ? undefined : agent,
     migrate: /** @type {((record: unknown, fromVersion: number) => unknown) | undefined} */ (migrate),
   };
 }

@@ -44,6 +44,8 @@ export class Store {
   /** For a store whose files a caller's backend keeps. @type {CustomStore | undefined} */
   #custom;
   #skipLoad = false;
+  /** One of several writers. */
+  #several = false;
   /** Native files: the caller's FsBackend, or the directory. @type {import("../index.js").StorageBackend | string | undefined} */
   #backend;
   #readOnly = false;
@@ -82,12 +84,13 @@ export class Store {
     if (typeof dir !== "string" || dir === "") {
       throw argumentError(`Argument 'dir' must be a non-empty string, got ${show(dir)}`);
     }
-    const { native: settings, backend, migrate, skipLoad, signal } = readOptions(options);
+    const { native: settings, backend, migrate, skipLoad, agentId, signal } = readOptions(options);
     signal?.throwIfAborted();
     const before = this.#phase;
     this.#phase = "opening";
     try {
-      if (backend === undefined || isPlain(backend)) {
+      const several = agentId !== undefined && !settings.readOnly;
+      if (!several && (backend === undefined || isPlain(backend))) {
         // Resolved now: a later chdir() does not move the store.
         const path = resolvePath(dir);
         // The engine does itself what an unmodified FsBackend does; direct calls on it mean this directory from now on.
@@ -95,9 +98,11 @@ export class Store {
         this.#enter(await load(path, settings, migrate, signal), undefined, settings, migrate, skipLoad);
         this.#backend = backend ?? path;
       } else {
-        const custom = new CustomStore(backend, settings, migrate, skipLoad);
+        // Agents share their directory by the backend's methods, natively kept files included.
+        const files = backend ?? new FsBackend();
+        const custom = new CustomStore(files, settings, migrate, skipLoad, agentId);
         this.#enter(await custom.open(dir, signal), custom, settings, migrate, skipLoad);
-        this.#backend = backend;
+        this.#backend = files;
       }
     } catch (error) {
       this.#phase = before;
@@ -117,6 +122,7 @@ export class Store {
     this.#handle = handle;
     this.#custom = custom;
     this.#skipLoad = skipLoad;
+    this.#several = custom?.isAgent === true;
     if (custom !== undefined) {
       // The environment keeps a store that has something pending; one that nobody can reach any more may go.
       const self = new WeakRef(this);
@@ -605,8 +611,8 @@ export class Store {
   /** @returns {Promise<Operation<T>[]>} */
   async tail() {
     this.#ensureReadable();
-    // A writer knows everything that it wrote.
-    if (!this.#readOnly) return [];
+    // A single writer knows everything that it wrote.
+    if (!this.#readOnly && !this.#several) return [];
     // One after the other: each operation goes to one call, in order.
     const turn = this.#tailing.then(() => this.#catchUp());
     this.#tailing = turn.catch(() => {});

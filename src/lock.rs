@@ -54,6 +54,35 @@ impl DirLock {
         Err(locked(&path, "unknown", true))
     }
 
+    /// Checks that nobody holds the writer's lock of a directory, which is not taken.
+    ///
+    /// # Errors
+    /// `Locked`, `Io`.
+    pub fn check_free(dir: &Path) -> Result<()> {
+        let path = dir.join(names::LOCK);
+        let error = |syscall| {
+            let path = path.display().to_string();
+            move |source| Error::io(syscall, path, source)
+        };
+        let mut file = match File::open(&path) {
+            Err(missing) if missing.kind() == io::ErrorKind::NotFound => return Ok(()),
+            other => other.map_err(error("open"))?,
+        };
+        match file.try_lock_shared() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(locked(&path, &holder(&mut file, &path), true)),
+            Err(TryLockError::Error(cause)) => return Err(error("flock")(cause)),
+        }
+        let mut text = String::new();
+        let _ = file.read_to_string(&mut text);
+        match parse_pid(&text) {
+            Some(pid) if !is_ours(&path, &file) && is_alive_since(pid, &file) => {
+                Err(locked(&path, &pid.to_string(), false))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn remove(&mut self) {
         let Some(file) = self.file.take() else { return };
         // Only our own: the path may name another holder's file by now. Unlinked while the kernel lock is held, so
@@ -244,7 +273,7 @@ fn fingerprint(file: &File) -> io::Result<String> {
 }
 
 /// True if the path still names the open file.
-fn same_file(file: &File, path: &Path) -> io::Result<bool> {
+pub(crate) fn same_file(file: &File, path: &Path) -> io::Result<bool> {
     let by_path = match std::fs::metadata(path) {
         Err(missing) if missing.kind() == io::ErrorKind::NotFound => return Ok(false),
         other => other?,

@@ -4,6 +4,7 @@
 //! are durable, times need not be.
 
 use super::{Entry, Stat, StorageBackend, StorageFile, StoreLock};
+use crate::agent_lock::check_no_agents;
 use crate::error::{Error, Result};
 use crate::format::names;
 use crate::lock::DirLock;
@@ -140,7 +141,9 @@ impl StorageBackend for FsBackend {
 
     fn lock(&self) -> Result<Box<dyn StoreLock>> {
         self.create_root()?;
-        Ok(Box::new(DirLock::acquire(&self.root)?))
+        let lock = DirLock::acquire(&self.root)?;
+        check_no_agents(&self.root)?;
+        Ok(Box::new(lock))
     }
 }
 

@@ -39,10 +39,17 @@ fn manifest_of(text: &str) -> Result<Manifest> {
 }
 
 /// Begins to open a store that the caller reads: its manifest (JSON text) and the version of its records.
+/// `agent`: the id of the writer, in a store of several.
 #[napi(catch_unwind)]
-pub fn external_load(env: u32, options: OpenOptions, manifest: String, version: f64) -> LoadResult {
-    let opening =
-        manifest_of(&manifest).and_then(|manifest| Opening::external(options.into(), manifest, version as u64));
+pub fn external_load(
+    env: u32,
+    options: OpenOptions,
+    manifest: String,
+    version: f64,
+    agent: Option<String>,
+) -> LoadResult {
+    let opening = manifest_of(&manifest)
+        .and_then(|manifest| Opening::external(options.into(), manifest, version as u64, agent.as_deref()));
     match opening {
         Err(error) => LoadResult { failure: Some((&error).into()), ..LoadResult::default() },
         Ok(opening) => {
@@ -82,7 +89,10 @@ pub fn external_start(handle: u32) -> Option<Failure> {
 /// The next step. `all`: buffered writes are due.
 #[napi(catch_unwind)]
 pub fn external_step(handle: u32, all: bool) -> ExternalStep {
-    let step = with(handle, |store| store.next_step(all));
+    step_of(with(handle, |store| store.next_step(all)))
+}
+
+fn step_of(step: Option<Step>) -> ExternalStep {
     let texts = |pages: Vec<Vec<u8>>| pages.into_iter().map(string).collect();
     let named = |kind: &str| ExternalStep { kind: kind.to_owned(), ..ExternalStep::default() };
     match step {
@@ -102,6 +112,42 @@ pub fn external_step(handle: u32, all: bool) -> ExternalStep {
         },
         Some(Step::Close(count)) => ExternalStep { count: count.map(number), ..named("close") },
     }
+}
+
+/// The current step once more, as what is stored has turned out to be; idle where there is nothing left of it.
+#[napi(catch_unwind)]
+pub fn external_begin_again(handle: u32) -> ExternalStep {
+    step_of(with(handle, Store::begin_again))
+}
+
+/// Other agents' operations have come in: takes `gone` stored ones back and applies others (JSON text of an array).
+#[napi(catch_unwind, ts_args_type = "handle: number, gone: number, operations: string, path: string")]
+pub fn external_rebase(handle: u32, gone: u32, operations: Utf8, path: String) -> Option<Failure> {
+    let operations = json::elements(&operations).unwrap_or_default();
+    failure(with(handle, |store| store.rebase(gone as usize, &operations, &path)))
+}
+
+/// Everything that is stored has been read anew, under another number, which is forgotten. Answers with the differences.
+#[napi(catch_unwind)]
+pub fn external_rebase_anew(handle: u32, loaded: u32) -> RefreshResult {
+    let loading = registry::take_loading(loaded);
+    registry::release(loaded);
+    let rebased = get(handle).zip(loading).map(|(store, (_, Loading { opening, values, segments }))| {
+        store.rebase_anew(opening, &Migration { values, segments })
+    });
+    refreshed(rebased.unwrap_or(Err(Error::NotOpen)))
+}
+
+/// The agent's Lamport clock.
+#[napi(catch_unwind)]
+pub fn external_clock(handle: u32) -> f64 {
+    with(handle, Store::clock).map_or(0.0, number)
+}
+
+/// The agent's log is a new one.
+#[napi(catch_unwind)]
+pub fn external_begin_log(handle: u32) {
+    with(handle, Store::begin_log);
 }
 
 /// Records of the checkpoint that is the current step: a JSON text `[id, value, …]`; null after the last.

@@ -3,18 +3,26 @@
 use super::errors::Failure;
 use super::registry;
 use super::store::blocking;
-use crate::Error;
+use crate::agent_lock::{AgentLock, check_no_agents};
 use crate::format::names;
 use crate::lock::DirLock;
+use crate::{Error, Result};
 use napi_derive::napi;
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+/// Locks are given back when they are dropped.
+#[expect(dead_code, reason = "held, not used")]
+enum Lock {
+    Directory(DirLock),
+    Agent(AgentLock),
+}
+
 struct Held {
     env: u32,
-    lock: DirLock,
+    lock: Lock,
 }
 
 static LOCKS: Mutex<Option<HashMap<u32, Held>>> = Mutex::new(None);
@@ -42,9 +50,23 @@ pub async fn lock_directory(env: u32, dir: String, compaction: bool) -> LockResu
         let dir = Path::new(&dir);
         // The message is to name the lock file, not the temporary one that is tried first.
         std::fs::metadata(dir).map_err(|source| Error::io("open", dir.join(name).display().to_string(), source))?;
-        DirLock::acquire_as(dir, name)
+        let lock = DirLock::acquire_as(dir, name)?;
+        if !compaction {
+            check_no_agents(dir)?;
+        }
+        Ok(Lock::Directory(lock))
     });
-    match taken.await {
+    held(env, name, taken.await)
+}
+
+/// Takes the place of an agent in a directory. It ends with its environment at the latest.
+#[napi(catch_unwind)]
+pub async fn lock_agent(env: u32, dir: String, agent: String) -> LockResult {
+    held(env, "", blocking(move || AgentLock::acquire(Path::new(&dir), &agent).map(Lock::Agent)).await)
+}
+
+fn held(env: u32, name: &str, taken: Result<Lock>) -> LockResult {
+    match taken {
         Ok(lock) => {
             let number = NEXT.fetch_add(1, Ordering::Relaxed);
             locks().get_or_insert_with(HashMap::new).insert(number, Held { env, lock });

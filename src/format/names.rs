@@ -10,6 +10,7 @@ pub const OPS: &str = "ops";
 pub const ARCHIVE: &str = "archive";
 /// The writer's lock; holds its pid as text.
 pub const LOCK: &str = ".lock";
+const AGENT_LOCK: &str = ".agent-";
 /// Held while agents' logs are compacted; as `.lock`.
 pub const COMPACT_LOCK: &str = ".compact-lock";
 /// End of every temporary file's name.
@@ -33,6 +34,11 @@ pub fn ops(number: u64) -> String {
 /// `ops/agent-<id>-<number>.jsonl`. The name need not tell the id (the manifest does): what cannot stand in a file
 /// name is percent-encoded, and a long id is cut.
 pub fn agent_ops(agent: &str, number: u64) -> String {
+    format!("{OPS}/agent-{}-{number}.jsonl", encoded(agent))
+}
+
+/// An agent id as a part of a file name.
+fn encoded(agent: &str) -> String {
     let mut id = String::new();
     for c in agent.chars() {
         if is_plain(c.encode_utf8(&mut [0; 4])) || c == '.' {
@@ -44,7 +50,17 @@ pub fn agent_ops(agent: &str, number: u64) -> String {
             break;
         }
     }
-    format!("{OPS}/agent-{id}-{number}.jsonl")
+    id
+}
+
+/// `.agent-<id>-<hash>.lock`: held by a live agent. The hash tells ids apart that are written alike.
+pub fn agent_lock(agent: &str) -> String {
+    format!("{AGENT_LOCK}{}-{:08x}{LOCK}", encoded(agent), crc32c::crc32c(agent.as_bytes()))
+}
+
+/// True for the name of an agent's lock file.
+pub fn is_agent_lock(name: &str) -> bool {
+    name.starts_with(AGENT_LOCK) && name.ends_with(LOCK)
 }
 
 /// `archive/archive-<segment>.json`

@@ -4,9 +4,11 @@
 //! Changes are applied when they are called and may be reversed later (undo, a failed write): an operation knows what
 //! it replaced and where, so that reversing restores value and order exactly.
 
+mod agent;
 mod moment;
 mod records;
 
+pub use agent::Agent;
 pub use moment::Moment;
 pub use records::{Position, Records};
 
@@ -42,9 +44,16 @@ pub struct Op {
     pub data: Option<Text>,
     /// What stood on the line, if it was read from a log.
     pub logged: Option<Box<Logged>>,
+    /// Agent and clock, of an operation that an agent made in this session.
+    pub made_by: Option<Box<Origin>>,
 }
 
 impl Op {
+    /// Agent and clock, in a store of several agents.
+    pub fn origin(&self) -> Option<&Origin> {
+        self.made_by.as_deref().or_else(|| self.logged.as_ref().and_then(|logged| logged.origin.as_ref()))
+    }
+
     /// What it does.
     pub fn kind(&self) -> OpKind {
         if self.data.is_some() { OpKind::Set } else { OpKind::Delete }
@@ -59,7 +68,14 @@ impl Op {
             }
             None => {
                 let prev = Prev::of(self.before.as_ref(), self.data.as_ref());
-                write(Parts { ts: &Timestamp::Millis(self.ts), kind, id, prev: &prev, data, origin: None });
+                write(Parts {
+                    ts: &Timestamp::Millis(self.ts),
+                    kind,
+                    id,
+                    prev: &prev,
+                    data,
+                    origin: self.made_by.as_deref(),
+                });
             }
         }
     }
@@ -84,10 +100,17 @@ pub struct State {
     pub history: VecDeque<Arc<Op>>,
     /// The moment that is being written, if one is.
     pub moment: Option<Moment>,
+    /// Who writes, in a store of several agents.
+    pub agent: Option<Agent>,
     next_seq: u64,
 }
 
 impl State {
+    /// An empty state, in a store of several agents with the one that writes.
+    pub fn of(agent: Option<Agent>) -> Self {
+        State { agent, ..State::default() }
+    }
+
     /// The sequence number of the last operation.
     pub fn last_seq(&self) -> u64 {
         self.next_seq
@@ -109,7 +132,8 @@ impl State {
         let position = self.records.position(id).unwrap_or(self.records.next_position());
         self.touch(position);
         let (id, before) = self.records.set(id, data.clone());
-        self.push(Op { seq: 0, ts, id, position, before, data: Some(data), logged: None })
+        let made_by = self.agent.as_mut().map(Agent::tick);
+        self.push(Op { seq: 0, ts, id, position, before, data: Some(data), logged: None, made_by })
     }
 
     /// Removes a record and appends the operation to the history; `None` where there is no such record.
@@ -117,7 +141,8 @@ impl State {
         let position = self.records.position(id)?;
         self.touch(position);
         let (id, before) = self.records.remove(position)?;
-        Some(self.push(Op { seq: 0, ts, id, position, before: Some(before), data: None, logged: None }))
+        let made_by = self.agent.as_mut().map(Agent::tick);
+        Some(self.push(Op { seq: 0, ts, id, position, before: Some(before), data: None, logged: None, made_by }))
     }
 
     fn push(&mut self, op: Op) -> Arc<Op> {
@@ -130,12 +155,16 @@ impl State {
     /// Applies an operation that was read from a log.
     pub fn replay(&mut self, id: &[u8], data: Option<Text>, logged: Logged) {
         let ts = 0;
+        if let Some(agent) = &mut self.agent {
+            agent.see(logged.origin.as_ref());
+        }
+        let made_by = None;
         let logged = Some(Box::new(logged));
         let op = match data {
             Some(data) => {
                 let position = self.records.position(id).unwrap_or(self.records.next_position());
                 let (id, before) = self.records.set(id, data.clone());
-                Op { seq: 0, ts, id, position, before, data: Some(data), logged }
+                Op { seq: 0, ts, id, position, before, data: Some(data), logged, made_by }
             }
             None => {
                 let removed = self.records.position(id).and_then(|at| Some((at, self.records.remove(at)?)));
@@ -148,6 +177,7 @@ impl State {
                     before: removed.map(|(_, (_, value))| value),
                     data: None,
                     logged,
+                    made_by,
                 }
             }
         };

@@ -14,11 +14,12 @@ use super::queue::{Item, Ticket, Value, Write};
 use super::{Inner, Migration, Options, Phase, Shared, Store, WriteMode};
 use crate::backend::memory::MemoryBackend;
 use crate::error::{Error, Result};
+use crate::format::json;
 use crate::format::manifest::Manifest;
 use crate::format::op::{self, Text};
 use crate::format::pages::{PAGE, Pages};
 use crate::log::Loaded;
-use crate::state::{Op, State};
+use crate::state::{Agent, Op, State};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -58,7 +59,7 @@ pub enum Step {
 /// The step that is being carried out.
 #[derive(Debug)]
 enum Running {
-    Append { items: usize, last: u64 },
+    Append { ticket: Ticket, items: usize, last: u64 },
     TakeLast { ticket: Ticket, before: u64 },
     Checkpoint,
     Archive { ticket: Ticket, archived: u64, count: u64 },
@@ -82,15 +83,24 @@ impl External {
 
 impl Opening {
     /// A store that is read by the caller: hand it over with [`Opening::push_records`] and [`Opening::push_operations`].
+    /// `agent`: the id of the writer, in a store of several.
     ///
     /// # Errors
     /// `NewerVersion`.
-    pub fn external(mut options: Options, manifest: Manifest, stored_version: u64) -> Result<Self> {
+    pub fn external(
+        mut options: Options,
+        manifest: Manifest,
+        stored_version: u64,
+        agent: Option<&str>,
+    ) -> Result<Self> {
         if stored_version > options.version {
             let path = manifest.current_snapshot;
             return Err(Error::NewerVersion { stored: stored_version, requested: options.version, path });
         }
         options.checkpoint_threshold.get_or_insert(THRESHOLD);
+        // What earlier checkpoints took out of the logs had clocks as well.
+        let clock = manifest.other.get("clock").and_then(serde_json::Value::as_u64).unwrap_or_default();
+        let agent = agent.map(|id| Agent { id: json::quote(id).into(), clock, floor: 0 });
         Ok(Opening {
             // Nothing is read or written through it.
             backend: Arc::new(MemoryBackend::new()),
@@ -98,7 +108,7 @@ impl Opening {
             lock: None,
             manifest: Some(manifest),
             stored_version,
-            state: State::default(),
+            state: State::of(agent),
             scans: Vec::new(),
         })
     }
@@ -107,7 +117,7 @@ impl Opening {
     pub fn push_records(&mut self, items: &[&[u8]]) {
         for pair in items.chunks_exact(2) {
             if let [id, value] = pair {
-                self.state.records.set(&crate::format::json::canonical_string(id), (*value).into());
+                self.state.records.set(&json::canonical_string(id), (*value).into());
             }
         }
     }
@@ -167,7 +177,7 @@ impl Store {
             let (running, step) = match inner.queue.front() {
                 None => return Step::Idle { buffered: false, retry: None },
                 Some(Item::Write(_)) => {
-                    let Some((items, ops)) = inner.due(&shared.options, all) else {
+                    let Some((ticket, items, ops)) = inner.due(&shared.options, all) else {
                         return Step::Idle { buffered: true, retry: None };
                     };
                     let Some(last) = ops.last().map(|op| op.seq) else {
@@ -176,7 +186,7 @@ impl Store {
                         shared.written(items, false);
                         continue;
                     };
-                    (Running::Append { items, last }, Step::Append(operation_pages(&ops)))
+                    (Running::Append { ticket, items, last }, Step::Append(operation_pages(&ops)))
                 }
                 Some(Item::Undo { ticket, undone: Some(op), .. }) => {
                     let mut text = Vec::new();
@@ -200,22 +210,117 @@ impl Store {
                     inner.job = Some(Job { through: external.written, count, waiting, asked });
                     (Running::Checkpoint, Step::Checkpoint(count))
                 }
-                Some(Item::Archive { ticket, segment, taken, .. }) => {
-                    let (ticket, segment, archived) = (*ticket, segment.clone(), taken.len() as u64);
-                    let records = record_pages(taken.iter().map(|(_, id, value)| (id, value)));
-                    let count = inner.begin_moment(1);
-                    (Running::Archive { ticket, archived, count }, Step::Archive { segment, records, count })
-                }
+                Some(Item::Archive { .. }) => match inner.begin_archive() {
+                    Some(begun) => begun,
+                    None => return Step::Idle { buffered: false, retry: None },
+                },
                 Some(Item::Close { ticket }) => {
                     let ticket = *ticket;
-                    let options = &shared.options;
-                    let wanted = options.checkpoint_on_close && !options.read_only;
-                    let count = (wanted && !inner.state.history.is_empty()).then(|| inner.begin_moment(1));
-                    (Running::Close { ticket, count: count.unwrap_or_default() }, Step::Close(count))
+                    inner.begin_close(ticket, &shared.options)
                 }
             };
             external.running = Some(running);
             return step;
+        }
+    }
+
+    /// The current step once more, after what is stored turned out to be other than was known (see [`Store::rebase`]).
+    /// Idle where there is nothing left of it: its call has been told why.
+    pub fn begin_again(&self) -> Step {
+        let mut disk = self.shared.disk();
+        let idle = Step::Idle { buffered: false, retry: None };
+        let Some(external) = &mut disk.external else { return idle };
+        let mut inner = self.shared.inner();
+        let begun = match external.running.take() {
+            Some(Running::Append { ticket, .. }) => match inner.due(&self.shared.options, true) {
+                Some((found, items, ops)) if found == ticket => ops
+                    .last()
+                    .map(|op| (Running::Append { ticket, items, last: op.seq }, Step::Append(operation_pages(&ops)))),
+                _ => None,
+            },
+            Some(Running::Checkpoint) => {
+                let count = inner.begin_moment(0);
+                if let Some(job) = &mut inner.job {
+                    job.through = external.written;
+                    job.count = count;
+                }
+                Some((Running::Checkpoint, Step::Checkpoint(count)))
+            }
+            Some(Running::Archive { .. }) => inner.begin_archive(),
+            Some(Running::Close { ticket, .. }) => Some(inner.begin_close(ticket, &self.shared.options)),
+            Some(Running::TakeLast { ticket, .. }) => match inner.queue.front() {
+                Some(Item::Undo { undone: Some(op), .. }) => {
+                    let mut text = Vec::new();
+                    op.push_shown(&mut text);
+                    Some((Running::TakeLast { ticket, before: external.written }, Step::TakeLast(text)))
+                }
+                // It is in a checkpoint now.
+                _ => {
+                    inner.end_front(ticket, Ok(Value::Bool(false)));
+                    None
+                }
+            },
+            None => None,
+        };
+        let Some((running, step)) = begun else { return idle };
+        external.running = Some(running);
+        step
+    }
+
+    /// Other agents' operations have come in among those that are known: takes the last `gone` stored ones back and
+    /// applies others. What is queued comes after all of them.
+    ///
+    /// # Errors
+    /// `Corrupt` for what is no operation (`path` is for the message); nothing is changed then.
+    pub fn rebase(&self, gone: usize, operations: &[&[u8]], path: &str) -> Result<()> {
+        let ops = operations.iter().map(|operation| parse(operation, path)).collect::<Result<Vec<_>>>()?;
+        self.beneath_queue(|inner| {
+            for _ in 0..gone {
+                let taken = inner.state.pop();
+                inner.changed.extend(taken.map(|op| op.id.clone()));
+            }
+            for Loaded { id, data, logged, .. } in ops {
+                inner.state.replay(&id, data, logged);
+                inner.changed.push(id);
+            }
+        });
+        Ok(())
+    }
+
+    /// Everything that is stored has been read anew. What is queued comes after all of it. Tells each difference by an
+    /// operation.
+    ///
+    /// # Errors
+    /// As [`Opening::start_external`]; nothing is changed then.
+    pub fn rebase_anew(&self, mut opening: Opening, migration: &Migration) -> Result<Refreshed> {
+        opening.take_migrated(&migration.values)?;
+        Ok(self.beneath_queue(|inner| inner.replace(opening.state)))
+    }
+
+    fn beneath_queue<R>(&self, change: impl FnOnce(&mut Inner) -> R) -> R {
+        let mut disk = self.shared.disk();
+        let mut inner = self.shared.inner();
+        inner.beneath_queue(|inner| {
+            let result = change(inner);
+            if let Some(external) = &mut disk.external {
+                external.written = inner.state.last_seq();
+            }
+            result
+        })
+    }
+
+    /// The agent's Lamport clock: the greatest that was seen.
+    pub fn clock(&self) -> u64 {
+        self.shared.inner().state.agent.as_ref().map_or(0, |agent| agent.clock)
+    }
+
+    /// The agent's log is a new one: undo reaches only what comes from here on.
+    pub fn begin_log(&self) {
+        let mut inner = self.shared.inner();
+        let queued: u64 =
+            inner.queue.iter().map(|item| if let Item::Write(write) = item { write.ops.len() as u64 } else { 0 }).sum();
+        if let Some(agent) = &mut inner.state.agent {
+            agent.floor = agent.clock.saturating_sub(queued);
         }
     }
 
@@ -256,7 +361,7 @@ impl Store {
         let Some(external) = &mut disk.external else { return };
         let Some(running) = external.running.take() else { return };
         match running {
-            Running::Append { items, last } => {
+            Running::Append { items, last, .. } => {
                 external.written = last;
                 shared.written(items, false);
             }
@@ -340,22 +445,37 @@ impl Inner {
         self.settle(ticket, result);
     }
 
-    /// The writes at the front that make up the next append: their number and operations. `None` where they wait for
+    fn begin_archive(&mut self) -> Option<(Running, Step)> {
+        let Some(Item::Archive { ticket, segment, taken, .. }) = self.queue.front() else { return None };
+        let (ticket, segment, archived) = (*ticket, segment.clone(), taken.len() as u64);
+        let records = record_pages(taken.iter().map(|(_, id, value)| (id, value)));
+        let count = self.begin_moment(1);
+        Some((Running::Archive { ticket, archived, count }, Step::Archive { segment, records, count }))
+    }
+
+    fn begin_close(&mut self, ticket: Ticket, options: &Options) -> (Running, Step) {
+        let wanted = options.checkpoint_on_close && !options.read_only && !self.state.history.is_empty();
+        let count = wanted.then(|| self.begin_moment(1));
+        (Running::Close { ticket, count: count.unwrap_or_default() }, Step::Close(count))
+    }
+
+    /// The writes at the front that make up the next append: the first one's ticket, their number and operations. `None` where they wait for
     /// others to join them.
-    fn due(&self, options: &Options, all: bool) -> Option<(usize, Vec<Arc<Op>>)> {
+    fn due(&self, options: &Options, all: bool) -> Option<(Ticket, usize, Vec<Arc<Op>>)> {
+        let Some(Item::Write(Write { ticket, .. })) = self.queue.front() else { return None };
         let mut ops: Vec<Arc<Op>> = Vec::new();
         for (items, item) in self.queue.iter().enumerate() {
             match item {
                 Item::Write(write) if items == 0 || !is_alone(write, options) => {
                     ops.extend(write.ops.iter().cloned());
                     if write.sync || is_alone(write, options) {
-                        return Some((items + 1, ops));
+                        return Some((*ticket, items + 1, ops));
                     }
                 }
-                _ => return Some((items, ops)),
+                _ => return Some((*ticket, items, ops)),
             }
         }
-        all.then_some((self.queue.len(), ops))
+        all.then_some((*ticket, self.queue.len(), ops))
     }
 }
 

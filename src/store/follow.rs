@@ -7,7 +7,7 @@
 //! operation for each record that differs.
 
 use super::open::{self, Generation};
-use super::{Disk, OnDamage, Phase, Shared, Store};
+use super::{Disk, Inner, OnDamage, Phase, Shared, Store};
 use crate::backend::StorageBackend;
 use crate::clock;
 use crate::error::{Error, Result};
@@ -273,31 +273,50 @@ impl Shared {
     }
 
     /// Takes a newly loaded state over. One operation tells each difference.
-    pub(super) fn replace(&self, mut state: State) -> Refreshed {
-        let mut inner = self.inner();
+    pub(super) fn replace(&self, state: State) -> Refreshed {
+        self.inner().replace(state)
+    }
+}
+
+impl Inner {
+    /// Takes a newly loaded state over. One operation tells each difference.
+    pub(super) fn replace(&mut self, mut state: State) -> Refreshed {
         let now = clock::now_ms();
         let ts = Timestamp::Millis(now);
         let mut differences = Vec::new();
         let mut tell = |id: &crate::format::op::Text, before: Option<&crate::format::op::Text>, data| {
-            let op = Op { seq: 0, ts: now, id: id.clone(), position: 0, before: before.cloned(), data, logged: None };
+            let op = Op {
+                seq: 0,
+                ts: now,
+                id: id.clone(),
+                position: 0,
+                before: before.cloned(),
+                data,
+                logged: None,
+                made_by: None,
+            };
             let prev = Prev::of(op.before.as_ref(), op.data.as_ref());
             let logged = Some(Box::new(Logged { ts: ts.clone(), prev, origin: None }));
             differences.push(Arc::new(Op { logged, ..op }));
         };
-        for (id, _) in inner.state.records.iter() {
+        for (id, _) in self.state.records.iter() {
             if state.records.position(id).is_none() {
-                tell(id, inner.state.records.get(id), None);
+                tell(id, self.state.records.get(id), None);
             }
         }
         for (id, value) in state.records.iter() {
-            let before = inner.state.records.get(id);
+            let before = self.state.records.get(id);
             if before != Some(value) {
                 tell(id, before, Some(value.clone()));
             }
         }
-        inner.changed.extend(differences.iter().map(|op| op.id.clone()));
-        state.continue_after(inner.state.last_seq());
-        inner.state = state;
+        self.changed.extend(differences.iter().map(|op| op.id.clone()));
+        state.continue_after(self.state.last_seq());
+        if let (Some(agent), Some(known)) = (&mut state.agent, &self.state.agent) {
+            agent.clock = agent.clock.max(known.clock);
+            agent.floor = agent.floor.max(known.floor);
+        }
+        self.state = state;
         Refreshed { ops: differences, in_order: false, other: Vec::new() }
     }
 }

@@ -36,9 +36,16 @@ impl Inner {
 
     /// Applies the whole queue again, after what stands before it has changed.
     pub(super) fn apply_queue_again(&mut self) {
+        self.beneath_queue(|_| {});
+    }
+
+    /// Changes the state as it is without what is queued, which is applied again on top.
+    pub(super) fn beneath_queue<R>(&mut self, change: impl FnOnce(&mut Inner) -> R) -> R {
         self.reverse_from(0);
         let items = self.queue.drain(..).collect();
+        let result = change(self);
         self.apply_again(items, &[]);
+        result
     }
 
     /// Tells a call that it failed; its effect has been reversed. `told` have been told already.
@@ -59,20 +66,17 @@ impl Inner {
 
     fn reverse_from(&mut self, first: usize) {
         for op in self.batch.iter().flat_map(|batch| batch.ops.iter().rev()) {
-            self.state.history.pop_back();
-            self.state.reverse(op);
+            self.state.take_back(op);
         }
         for item in self.queue.iter().skip(first).rev() {
             match item {
                 Item::Write(write) => {
                     for op in write.ops.iter().rev() {
-                        self.state.history.pop_back();
-                        self.state.reverse(op);
+                        self.state.take_back(op);
                     }
                 }
                 Item::Undo { undone: Some(op), .. } => {
-                    self.state.redo(op);
-                    self.state.history.push_back(op.clone());
+                    self.state.put_in(op);
                 }
                 Item::Archive { taken, .. } => self.state.put_back(taken),
                 Item::Undo { undone: None, .. } | Item::Checkpoint { .. } | Item::Flush { .. } | Item::Close { .. } => {

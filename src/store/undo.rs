@@ -26,13 +26,16 @@ impl Store {
 
 impl Inner {
     pub(super) fn undo_in_memory(&mut self, ticket: Ticket) -> Item {
-        let blocked = self.state.history.back().is_some_and(|op| op.seq <= self.barrier);
-        let undone = if blocked { None } else { self.state.pop() };
-        if let Some(op) = &undone {
+        let place = self.state.last_own();
+        let last = place.and_then(|place| self.state.history.get(place));
+        let blocked = last.is_some_and(|op| op.seq <= self.barrier);
+        let undone = place.filter(|_| !blocked).and_then(|place| self.state.take_out(place));
+        if let Some((op, later)) = &undone {
             self.changed.push(op.id.clone());
+            self.changed.extend(later.iter().map(|op| op.id.clone()));
             self.since_checkpoint = self.since_checkpoint.saturating_sub(1);
         }
-        Item::Undo { ticket, undone, blocked }
+        Item::Undo { ticket, undone: undone.map(|(op, _)| op), blocked }
     }
 }
 
