@@ -4,11 +4,11 @@
 // with a PATH that holds neither cargo nor a compiler: an ESM program, a CommonJS one, and every JavaScript block of
 // the README. The addon must have been built.
 
-import { execFileSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, readFileSync, realpathSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { pack, run } from "./pack.js";
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "..");
 const project = mkdtempSync(join(tmpdir(), "opslog-smoke-"));
@@ -43,17 +43,10 @@ const { Store } = require("opslog-native");
 `;
 
 try {
-  /** @type {{ filename: string, unpackedSize: number, files: { path: string }[] }[]} */
-  const packed = JSON.parse(run("npm", ["pack", "--json", "--pack-destination", project], root));
-  const [tarball] = packed;
-  if (tarball === undefined) throw new Error("npm pack made no tarball");
-  if (!tarball.files.some(({ path }) => path.endsWith(".node"))) {
-    throw new Error("the tarball holds no addon: run `npm run build` first");
-  }
-  console.log(`packed ${tarball.filename}: ${tarball.files.length} files, ${(tarball.unpackedSize / 2 ** 20).toFixed(1)} MiB`);
+  const tarball = pack(project);
 
   writeFileSync(join(project, "package.json"), JSON.stringify({ name: "smoke", private: true }));
-  run("npm", ["install", "--ignore-scripts", "--no-audit", "--no-fund", `./${tarball.filename}`], project);
+  run("npm", ["install", "--ignore-scripts", "--no-audit", "--no-fund", tarball], project);
 
   // nothing but node: not even the directory that node happens to share with other tools
   const bin = join(project, "bin");
@@ -84,15 +77,4 @@ function program(what, name, code, path) {
   writeFileSync(join(project, name), code);
   run("node", [name], project, { PATH: path });
   console.log(`ok: ${what}`);
-}
-
-/**
- * Output goes to this process's stderr only if the command fails.
- * @param {string} command
- * @param {string[]} args
- * @param {string} cwd
- * @param {NodeJS.ProcessEnv} env
- */
-function run(command, args, cwd, env = process.env) {
-  return execFileSync(command, args, { cwd, env, encoding: "utf8", stdio: ["ignore", "pipe", "inherit"] });
 }
