@@ -1,10 +1,10 @@
 // Does the package install and run where there is nothing but Node? `node scripts/smoke.js`
 //
 // Packs the tree, installs the tarball with --ignore-scripts into an empty project outside of it, and runs there,
-// with a PATH that holds neither cargo nor a compiler: an ESM program, a CommonJS one, and every JavaScript block of
-// the README. The addon must have been built.
+// with a PATH that holds neither cargo nor a compiler: an ESM program, a CommonJS one, and the examples. The addon must
+// have been built.
 
-import { mkdirSync, mkdtempSync, readFileSync, realpathSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, realpathSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -45,7 +45,7 @@ const { Store } = require("opslog-native");
 try {
   const tarball = pack(project);
 
-  writeFileSync(join(project, "package.json"), JSON.stringify({ name: "smoke", private: true }));
+  writeFileSync(join(project, "package.json"), JSON.stringify({ name: "smoke", private: true, type: "module" }));
   run("npm", ["install", "--ignore-scripts", "--no-audit", "--no-fund", tarball], project);
 
   // nothing but node: not even the directory that node happens to share with other tools
@@ -58,10 +58,11 @@ try {
   if (major > 20 || minor >= 19) program("require", "cjs.cjs", COMMON_JS, bin);
   else console.log(`skipped: require of an ES module needs Node 20.19, this is ${process.versions.node}`);
 
-  const readme = readFileSync(join(root, "README.md"), "utf8");
-  const blocks = [...readme.matchAll(/^```js\n(.*?)^```$/gms)];
-  for (const [index, [, code = ""]] of blocks.entries()) {
-    program(`README, JavaScript block ${index + 1}`, `readme-${index + 1}.mjs`, code, bin);
+  // demo.js is a program of the repository: it imports what lies beside it
+  const examples = readdirSync(join(root, "examples")).filter((name) => name.endsWith(".js") && name !== "demo.js");
+  cpSync(join(root, "examples/support"), join(project, "support"), { recursive: true });
+  for (const name of examples) {
+    program(`examples/${name}`, name, readFileSync(join(root, "examples", name), "utf8"), bin);
   }
 } finally {
   rmSync(project, { recursive: true, force: true });
