@@ -199,6 +199,53 @@ export const scenarios = {
     },
   },
 
+  "memory-expiry": {
+    title: "records that have expired are hidden, and cleaned up when that is asked for",
+    async write(context) {
+      const db = await openDb(context);
+      const tasks = await db.collection("tasks");
+      await tasks.insert({ _id: "stays" });
+      await tasks.insert({ _id: "goes" }, { ttl: 0.02 });
+      await tasks.insert({ _id: "later" }, { ttl: 3600 });
+      await new Promise((resolve) => setTimeout(resolve, 50));
+      await sayAll(context, tasks);
+      context.say("stats", tasks.stats());
+      await db.close();
+    },
+    async read(context) {
+      const db = await openDb(context);
+      const tasks = await db.collection("tasks");
+      await sayAll(context, tasks);
+      context.say("cleaned up", await tasks.cleanup());
+      context.say("cleaned up again", await tasks.cleanup());
+      context.say("stats", tasks.stats());
+    },
+  },
+
+  "memory-text-rebuilt": {
+    title: "a text index is rebuilt from the records, and refreshed with them",
+    async write(context) {
+      const db = await openDb(context);
+      const notes = await db.collection("notes", { textSearch: true });
+      await notes.insertMany([{ _id: "a", text: "red apple" }, { _id: "b", text: "green apple" }, { _id: "c", text: "red car" }]);
+      await notes.remove({ _id: "a" });
+      context.say("undo", await notes.undo());
+      await notes.batch(() => {
+        void notes.deleteById("c");
+      });
+      context.say("search", (await notes.search("red")).records);
+      await notes.refresh();
+      context.say("search after refresh", (await notes.search("apple")).records.map(({ _id }) => _id).sort());
+      await db.close();
+    },
+    async read(context) {
+      const db = await openDb(context);
+      context.say("indexed", await db.rebuildTextIndex("notes"));
+      const notes = await db.collection("notes", { textSearch: true });
+      context.say("search", (await notes.search("red")).records);
+    },
+  },
+
   "memory-blobs": {
     title: "blobs beside the records are written, read, listed and removed",
     async write(context) {
