@@ -2,7 +2,7 @@
 import { cpSync } from "node:fs";
 import { join } from "node:path";
 import { openDb, sayAll, TASKS } from "./agentdb.js";
-import { until } from "./context.js";
+import { watched } from "./context.js";
 
 /** @type {Record<string, import("./context.js").Scenario>} */
 export const scenarios = {
@@ -94,13 +94,9 @@ export const scenarios = {
       await bob.update({ _id: "t1" }, { $set: { status: "bob's" } });
       context.say("tail", (await ada.tail()).map(({ op, id, agent, clock, data }) => ({ op, id, agent, clock, data })));
       await ada.update({ _id: "t1" }, { $set: { status: "ada's" } });
-      /** @type {any[]} */
-      const watched = [];
-      bob.watch((ops) => watched.push(...ops), 20);
       await ada.remove({ _id: "t2" });
-      await until(() => watched.length >= 2, "two watched operations");
-      bob.unwatch();
-      context.say("watched", watched.map(({ op, id, agent, clock }) => ({ op, id, agent, clock })));
+      const ops = await watched(context, bob);
+      context.say("watched", ops.map(({ op, id, agent, clock }) => ({ op, id, agent, clock })));
       await sayAll(context, bob);
       context.say("history", bob.history("t1").map(({ agent, clock }) => [agent, clock]));
     },

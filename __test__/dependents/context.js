@@ -192,6 +192,24 @@ export async function errorOf(promise) {
 }
 
 /**
+ * What a watch delivers, once both of two operations have come. They must have been written before: the original's
+ * watch, when reading takes longer than the interval, delivers operations twice and then misses as many.
+ *
+ * @param {Context} context
+ * @param {{ watch(callback: (ops: any[]) => void, ms: number): void, unwatch(): void }} watcher
+ * @returns {Promise<any[]>}
+ */
+export async function watched(context, watcher) {
+  /** @type {any[]} */
+  const ops = [];
+  const distinct = () => [...new Map(ops.map((op) => [JSON.stringify(op), op])).values()];
+  watcher.watch((news) => ops.push(...news), 20);
+  await until(() => distinct().length >= 2, "two watched operations");
+  watcher.unwatch();
+  return context.implementation === "ours" ? ops : distinct();
+}
+
+/**
  * Waits until something holds.
  *
  * @param {() => unknown} condition

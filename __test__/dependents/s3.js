@@ -3,7 +3,7 @@ import { GetObjectCommand, HeadObjectCommand, ListObjectsV2Command, PutObjectCom
 import { AgentDB } from "@backloghq/agentdb";
 import { Store } from "@backloghq/opslog";
 import { S3Backend } from "@backloghq/opslog-s3";
-import { until } from "./context.js";
+import { until, watched } from "./context.js";
 
 /** @typedef {import("./context.js").Context} Context */
 
@@ -299,16 +299,11 @@ export const scenarios = {
       await store.delete("b");
       await reader.refresh();
       context.say("entries", reader.entries());
-      /** @type {unknown[]} */
-      const watched = [];
-      reader.watch((ops) => watched.push(...ops), 20);
       await store.batch(() => {
         void store.set("c", value(4));
         void store.set("d", value(5));
       });
-      await until(() => watched.length >= 2, "two watched operations");
-      reader.unwatch();
-      context.say("watched", watched);
+      context.say("watched", await watched(context, reader));
       // thrown at the call, as all errors of a store's state
       await context.rejects("a reader that writes", (async () => reader.set("x", value(1)))());
       const before = [...server.objects.keys()];
