@@ -193,10 +193,11 @@ export async function errorOf(promise) {
 
 /**
  * What a watch delivers, once both of two operations have come. They must have been written before: the original's
- * watch, when reading takes longer than the interval, delivers operations twice and then misses as many.
+ * watch, when reading takes longer than the interval, delivers operations twice and then misses as many. And it goes on
+ * reading after its end, with an empty store meanwhile: the refresh comes after that.
  *
  * @param {Context} context
- * @param {{ watch(callback: (ops: any[]) => void, ms: number): void, unwatch(): void }} watcher
+ * @param {{ watch(callback: (ops: any[]) => void, ms: number): void, unwatch(): void, refresh(): Promise<void> }} watcher
  * @returns {Promise<any[]>}
  */
 export async function watched(context, watcher) {
@@ -206,6 +207,7 @@ export async function watched(context, watcher) {
   watcher.watch((news) => ops.push(...news), 20);
   await until(() => distinct().length >= 2, "two watched operations");
   watcher.unwatch();
+  await watcher.refresh();
   return context.implementation === "ours" ? ops : distinct();
 }
 
