@@ -1,7 +1,7 @@
 // Is what the README says to type really there? `node scripts/check-readme.js`
 //
 // Every `npm run NAME`, `npm test` and `node PATH` in the README must name a script or a file, and every relative
-// link a file. The JavaScript blocks are run by scripts/smoke.js.
+// link a file. The JavaScript blocks stand in examples/, which __test__/examples checks.
 
 import { existsSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";

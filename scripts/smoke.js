@@ -1,14 +1,14 @@
 // Does the package install and run where there is nothing but Node? `node scripts/smoke.js`
 //
 // Packs the tree, installs the tarball with --ignore-scripts into an empty project outside of it, and runs there,
-// with a PATH that holds neither cargo nor a compiler: an ESM program, a CommonJS one, and every JavaScript block of
-// the README. The addon must have been built.
+// with a PATH that holds neither cargo nor a compiler: an ESM program, a CommonJS one, and the examples. The addon must
+// have been built.
 
-import { execFileSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, readFileSync, realpathSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, realpathSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { pack, run } from "./pack.js";
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "..");
 const project = mkdtempSync(join(tmpdir(), "opslog-smoke-"));
@@ -43,17 +43,10 @@ const { Store } = require("opslog-native");
 `;
 
 try {
-  /** @type {{ filename: string, unpackedSize: number, files: { path: string }[] }[]} */
-  const packed = JSON.parse(run("npm", ["pack", "--json", "--pack-destination", project], root));
-  const [tarball] = packed;
-  if (tarball === undefined) throw new Error("npm pack made no tarball");
-  if (!tarball.files.some(({ path }) => path.endsWith(".node"))) {
-    throw new Error("the tarball holds no addon: run `npm run build` first");
-  }
-  console.log(`packed ${tarball.filename}: ${tarball.files.length} files, ${(tarball.unpackedSize / 2 ** 20).toFixed(1)} MiB`);
+  const tarball = pack(project);
 
-  writeFileSync(join(project, "package.json"), JSON.stringify({ name: "smoke", private: true }));
-  run("npm", ["install", "--ignore-scripts", "--no-audit", "--no-fund", `./${tarball.filename}`], project);
+  writeFileSync(join(project, "package.json"), JSON.stringify({ name: "smoke", private: true, type: "module" }));
+  run("npm", ["install", "--ignore-scripts", "--no-audit", "--no-fund", tarball], project);
 
   // nothing but node: not even the directory that node happens to share with other tools
   const bin = join(project, "bin");
@@ -65,10 +58,11 @@ try {
   if (major > 20 || minor >= 19) program("require", "cjs.cjs", COMMON_JS, bin);
   else console.log(`skipped: require of an ES module needs Node 20.19, this is ${process.versions.node}`);
 
-  const readme = readFileSync(join(root, "README.md"), "utf8");
-  const blocks = [...readme.matchAll(/^```js\n(.*?)^```$/gms)];
-  for (const [index, [, code = ""]] of blocks.entries()) {
-    program(`README, JavaScript block ${index + 1}`, `readme-${index + 1}.mjs`, code, bin);
+  // demo.js is a program of the repository: it imports what lies beside it
+  const examples = readdirSync(join(root, "examples")).filter((name) => name.endsWith(".js") && name !== "demo.js");
+  cpSync(join(root, "examples/support"), join(project, "support"), { recursive: true });
+  for (const name of examples) {
+    program(`examples/${name}`, name, readFileSync(join(root, "examples", name), "utf8"), bin);
   }
 } finally {
   rmSync(project, { recursive: true, force: true });
@@ -84,15 +78,4 @@ function program(what, name, code, path) {
   writeFileSync(join(project, name), code);
   run("node", [name], project, { PATH: path });
   console.log(`ok: ${what}`);
-}
-
-/**
- * Output goes to this process's stderr only if the command fails.
- * @param {string} command
- * @param {string[]} args
- * @param {string} cwd
- * @param {NodeJS.ProcessEnv} env
- */
-function run(command, args, cwd, env = process.env) {
-  return execFileSync(command, args, { cwd, env, encoding: "utf8", stdio: ["ignore", "pipe", "inherit"] });
 }
