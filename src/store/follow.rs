@@ -288,7 +288,16 @@ impl Shared {
         let ts = Timestamp::Millis(now);
         let mut differences = Vec::new();
         let mut tell = |id: &crate::format::op::Text, before: Option<&crate::format::op::Text>, data| {
-            let op = Op { seq: 0, ts: now, id: id.clone(), position: 0, before: before.cloned(), data, logged: None };
+            let op = Op {
+                seq: 0,
+                ts: now,
+                id: id.clone(),
+                position: 0,
+                before: before.cloned(),
+                unseen: false,
+                data,
+                logged: None,
+            };
             let prev = Prev::of(op.before.as_ref(), op.data.as_ref());
             let logged = Some(Box::new(Logged { ts: ts.clone(), prev, origin: None }));
             differences.push(Arc::new(Op { logged, ..op }));
