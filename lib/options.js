@@ -8,7 +8,7 @@ import { isPlain } from "./fs-backend.js";
 /** @typedef {import("../binding.js").OpenOptions} OpenOptions */
 
 /** Options of upstream that this version does not have yet: refused, not ignored. */
-const NOT_YET = /** @type {const} */ (["agentId", "skipLoad"]);
+const NOT_YET = /** @type {const} */ (["agentId"]);
 
 /**
  * @param {string} name
@@ -79,6 +79,7 @@ export function readOptions(options) {
     checkpointOnClose = true,
     version = 1,
     readOnly = false,
+    skipLoad = false,
     writeMode = "immediate",
     groupCommitSize = 50,
     groupCommitMs = 100,
@@ -91,6 +92,7 @@ export function readOptions(options) {
     checkpointOnClose: flag("checkpointOnClose", checkpointOnClose),
     version: count("version", version, true),
     readOnly: flag("readOnly", readOnly),
+    skipLoad: flag("skipLoad", skipLoad),
     writeMode: oneOf("writeMode", writeMode, ["immediate", "group", "async"]),
     groupCommitSize: count("groupCommitSize", groupCommitSize),
     groupCommitMs: count("groupCommitMs", groupCommitMs),

@@ -39,6 +39,7 @@ export class Store {
   #phase = "new";
   #handle = -1;
   #readOnly = false;
+  #skipLoad = false;
   #buffered = false;
   #version = 1;
   /** @type {((record: unknown, fromVersion: number) => unknown) | undefined} */
@@ -111,6 +112,7 @@ export class Store {
     }
     this.#handle = handle;
     this.#readOnly = settings.readOnly;
+    this.#skipLoad = settings.skipLoad;
     this.#buffered = settings.writeMode !== "immediate";
     this.#version = settings.version;
     this.#migrate = migrate;
@@ -313,7 +315,9 @@ export class Store {
     } else {
       const news = native.news(this.#handle);
       if (news.changed !== undefined) this.#view.reordered(JSON.parse(news.changed));
-      for (const { message, failure } of news.notices) console.error(`opslog: ${message}: ${toError(failure).message}`);
+      for (const { message, failure } of news.notices) {
+        console.error(`opslog: ${message}${failure === undefined ? "" : `: ${toError(failure).message}`}`);
+      }
       this.#calls.tell(news);
     }
     const busy = !this.#calls.isEmpty || (this.#buffered && native.isWriting(this.#handle));
@@ -530,7 +534,11 @@ export class Store {
    */
   async *getWalOps(sinceTimestamp) {
     this.#ensureReadable();
-    yield* operations(native.openOperations(this.#handle), sinceTimestamp);
+    // Operations that were not loaded stand in the file only.
+    const opened = this.#skipLoad
+      ? await this.#reading(native.openLog(this.#handle))
+      : native.openOperations(this.#handle);
+    yield* operations(opened, sinceTimestamp);
   }
 
   /** @returns {Promise<void>} */

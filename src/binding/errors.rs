@@ -56,7 +56,9 @@ impl From<&Error> for Failure {
             | Error::Locked { .. }
             | Error::SegmentNotFound { .. }
             | Error::SnapshotMissing { .. }
-            | Error::NewerVersion { .. } => {}
+            | Error::NewerVersion { .. }
+            | Error::NotLoaded
+            | Error::NeedsLoad { .. } => {}
         }
         failure
     }

@@ -14,8 +14,10 @@ mod checkpoint;
 mod close;
 mod commit;
 mod follow;
+mod index;
 mod open;
 mod options;
+mod partial;
 mod queue;
 mod read;
 mod rollback;
@@ -27,6 +29,7 @@ pub use archive::load_archive;
 pub use follow::Refreshed;
 pub use open::{Migration, Opening, RecoveryReport};
 pub use options::{Durability, OnDamage, Options, WriteMode};
+pub use partial::{LogStream, Streamed};
 pub use queue::{Outcome, Ticket, Value};
 pub use read::{Page, Stats};
 pub use write::Accepted;
@@ -40,7 +43,9 @@ use crate::state::State;
 use checkpoint::Job;
 use commit::Encoded;
 use follow::Follow;
+use partial::Stored;
 use queue::{Batch, Item};
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -51,9 +56,9 @@ use std::time::Instant;
 #[derive(Debug, Clone)]
 pub struct Notice {
     /// What happened.
-    pub message: &'static str,
-    /// Why.
-    pub error: Error,
+    pub message: Cow<'static, str>,
+    /// Why, where there is more to say.
+    pub error: Option<Error>,
 }
 
 /// Whether a store takes calls.
@@ -134,6 +139,8 @@ type Wake = Box<dyn Fn() + Send + Sync>;
 struct Shared {
     backend: Arc<dyn StorageBackend>,
     options: Options,
+    /// What is stored, in a store that was opened for writing without its records.
+    stored: Option<Stored>,
     disk: Mutex<Disk>,
     inner: Mutex<Inner>,
     /// Something to do for the writer.
