@@ -773,7 +773,7 @@ if (
   }
 }
 
-const { appendOperations, archive, beginBatch, changed, close, closeStream, compact, countRecords, counts, createDelta, createFolders, createLog, endBatch, finishAll, flush, getRecord, hasRecord, isClosed, isWriting, kick, lastFailure, load, loadArchive, loadedPage, loadedSegments, lockDirectory, manifest, migrateSegment, migrateValues, news, openOperations, openSnapshot, openSnapshotFile, page, readOperations, readSegmentFile, readStream, readStreamNow, refresh, register, release, remove, set, settled, start, takeLastOperation, undo, unlock, writeSegmentFile, writeSnapshotFile } = nativeBinding
+const { appendOperations, archive, beginBatch, changed, close, closeStream, compact, countRecords, counts, createDelta, createFolders, createLog, endBatch, finishAll, flush, getRecord, hasRecord, isClosed, isWriting, kick, lastFailure, load, loadArchive, loadedPage, loadedSegments, lockDirectory, manifest, migrateSegment, migrateValues, news, openLog, openOperations, openSnapshot, openSnapshotFile, page, readOperations, readSegmentFile, readStream, readStreamNow, refresh, register, release, remove, set, settled, start, takeLastOperation, undo, unlock, writeSegmentFile, writeSnapshotFile } = nativeBinding
 export { appendOperations }
 export { archive }
 export { beginBatch }
@@ -804,6 +804,7 @@ export { manifest }
 export { migrateSegment }
 export { migrateValues }
 export { news }
+export { openLog }
 export { openOperations }
 export { openSnapshot }
 export { openSnapshotFile }
