@@ -296,7 +296,7 @@ fn without_crc(line: &[u8]) -> Cow<'_, [u8]> {
     line.into()
 }
 
-/// Splits a line of the form that we write; any other goes to [`parse_record`].
+/// Splits a line of the form that we write; any other is parsed.
 pub fn split_record(line: &[u8]) -> Option<RecordOf<'_>> {
     let split = (|| {
         let rest = line.strip_prefix(b"{\"id\":")?;
