@@ -251,8 +251,11 @@ export interface News {
 /** Something that no call is told. */
 export interface NoticeText {
   message: string
-  failure: Failure
+  failure?: Failure
 }
+
+/** Streams all operations of the log, from the file where they were not loaded. */
+export declare function openLog(handle: number): Promise<StreamResult>
 
 /** Streams the operations since the last checkpoint, as they are now; of one record, if `id` (JSON text) is given. */
 export declare function openOperations(handle: number, id?: string | undefined | null): StreamResult
@@ -264,6 +267,7 @@ export interface OpenOptions {
   checkpointOnClose: boolean
   version: number
   readOnly: boolean
+  skipLoad: boolean
   writeMode: 'immediate' | 'group' | 'async'
   groupCommitSize: number
   groupCommitMs: number

@@ -107,7 +107,20 @@ export interface StoreOptions {
   migrate?: (record: unknown, fromVersion: number) => unknown;
   /** Take no lock, write nothing, refuse changes. Default: false. */
   readOnly?: boolean;
-  /** Open for writing without loading the records. Default: false. This version refuses `true`. */
+  /**
+   * Open without loading the records, in time and memory that do not grow with them. Reads (`get`, `all`, `count`,
+   * `getOps`, `stats`, …) answer from what was written since, `undo` reaches back to `open`; `streamSnapshot()` and
+   * `getWalOps()` give everything. On disk all is as after any other session. Default: false.
+   *
+   * The first `set` or `delete` reads snapshot and log once, within the call, and keeps 16 bytes for each of their lines
+   * (what it finds damaged rejects the call); each further one that changes a stored record reads one line.
+   *
+   * There is no checkpoint, whatever the other options say, so the log grows until the store is opened without
+   * `skipLoad`: `compact()`, and an `archive()` that matches a visible record, reject with `OPSLOG_INVALID`. So does
+   * `open` for writing where records are to be migrated (`version`). Damage is looked for at the end of the log only.
+   *
+   * With `readOnly`, the first `tail()` or `refresh()` makes the operations of the log visible, later ones what is new.
+   */
   skipLoad?: boolean;
   /** Gives `open` up when it is aborted: nothing is held then. Default: none. */
   signal?: AbortSignal;

@@ -65,7 +65,6 @@ export class CustomStore {
   #backend;
   #settings;
   #migrate;
-  #skipLoad;
   /** @type {() => void} */
   #told = () => {};
   /** @type {import("./directories.js").Directories} */
@@ -98,16 +97,12 @@ export class CustomStore {
    * @param {StorageBackend} backend
    * @param {OpenOptions} settings
    * @param {Migrate | undefined} migrate
-   * @param {boolean} skipLoad
    * @param {string | undefined} agentId
    */
-  constructor(backend, settings, migrate, skipLoad, agentId) {
+  constructor(backend, settings, migrate, agentId) {
     this.#backend = backend;
     this.#migrate = migrate;
-    this.#skipLoad = skipLoad;
-    // A partial view must never take the place of the records.
-    const partial = { checkpointThreshold: Infinity, checkpointOnClose: false };
-    this.#settings = skipLoad ? { ...settings, ...partial } : settings;
+    this.#settings = settings;
     // A reader sees every agent's records and is none.
     if (agentId === undefined || settings.readOnly) return;
     this.#agent = new Agent(
@@ -121,7 +116,7 @@ export class CustomStore {
         handOver: (generation) => this.#handOver(generation),
         undisturbed: (read) => this.#undisturbed(read),
       },
-      skipLoad,
+      settings.skipLoad,
     );
   }
 
@@ -196,7 +191,7 @@ export class CustomStore {
   async #load() {
     const manifest = await this.#call("readManifest");
     if (!manifest) return undefined;
-    if (this.#skipLoad) return { manifest, records: new Map(), version: this.#settings.version, operations: [] };
+    if (this.#settings.skipLoad) return { manifest, records: new Map(), version: this.#settings.version, operations: [] };
     const { records, version } = await this.#loadSnapshot(manifest.currentSnapshot);
     return { manifest, records, version, operations: await this.#readLogs(manifest) };
   }
@@ -309,7 +304,7 @@ export class CustomStore {
     const refused = native.externalStart(handle);
     if (refused) throw toError(refused);
     this.#manifest = manifest;
-    this.#stored = this.#skipLoad || this.#agent !== undefined ? undefined : operations.length;
+    this.#stored = this.#settings.skipLoad || this.#agent !== undefined ? undefined : operations.length;
     this.#known = { path: manifest.activeOps, texts: operations.map(textOf) };
     if (this.#settings.readOnly) return;
     if (this.#agent !== undefined) {
@@ -318,7 +313,7 @@ export class CustomStore {
       return;
     }
     const several = manifest.activeAgentOps !== undefined;
-    if (this.#skipLoad && several) {
+    if (this.#settings.skipLoad && several) {
       throw withCode(new Error("Cannot write a store of several agents in skipLoad mode"), "OPSLOG_INVALID");
     }
     if (from !== undefined || several) await this.#fold(from);
@@ -689,7 +684,7 @@ export class CustomStore {
     const carried = way === undefined ? 0 : way.carried;
     const same = common(carried === 0 ? [] : /** @type {string[]} */ (way?.texts), texts);
     const snapshot =
-      path === known.path || this.#skipLoad ? undefined : await this.#loadSnapshot(manifest.currentSnapshot);
+      path === known.path || this.#settings.skipLoad ? undefined : await this.#loadSnapshot(manifest.currentSnapshot);
     return () => {
       /** @type {import("../binding.js").RefreshResult[]} */
       const results = [];
@@ -750,7 +745,7 @@ export class CustomStore {
   async #lookAtAgents(manifest) {
     const handle = this.#handle;
     const empty = { records: new Map(), version: this.#settings.version };
-    const { records, version } = this.#skipLoad ? empty : await this.#loadSnapshot(manifest.currentSnapshot);
+    const { records, version } = this.#settings.skipLoad ? empty : await this.#loadSnapshot(manifest.currentSnapshot);
     const operations = await this.#readLogs(manifest);
     const texts = operations.map(textOf);
     return () => {

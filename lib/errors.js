@@ -71,7 +71,7 @@ export function toError(failure) {
   }
   if (failure.id !== undefined) return withCode(new Error(`Record '${JSON.parse(failure.id)}' not found`), code);
   const error = failure.argument ? argumentError(failure.message) : withCode(new Error(failure.message), code);
-  return Object.assign(error, path === undefined ? {} : { path }, line === undefined ? {} : { line, byte });
+  return Object.assign(error, path === undefined ? {} : { path }, line === undefined ? {} : { line }, byte === undefined ? {} : { byte });
 }
 
 /**

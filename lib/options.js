@@ -73,7 +73,6 @@ export function signalOf(options) {
  * @returns {{
  *   native: OpenOptions,
  *   backend: import("../index.js").StorageBackend | undefined,
- *   skipLoad: boolean,
  *   agentId: string | undefined,
  *   signal: AbortSignal | undefined,
  *   migrate: ((record: unknown, fromVersion: number) => unknown) | undefined,
@@ -115,6 +114,7 @@ export function readOptions(options) {
     checkpointOnClose: flag("checkpointOnClose", checkpointOnClose),
     version: count("version", version, true),
     readOnly: flag("readOnly", readOnly),
+    skipLoad: flag("skipLoad", skipLoad),
     writeMode: oneOf("writeMode", writeMode, ["immediate", "group", "async"]),
     groupCommitSize: count("groupCommitSize", groupCommitSize),
     groupCommitMs: count("groupCommitMs", groupCommitMs),
@@ -131,7 +131,6 @@ export function readOptions(options) {
     native: /** @type {OpenOptions} */ (native),
     backend: /** @type {import("../index.js").StorageBackend | undefined} */ (backend),
     signal: readSignal(given.signal),
-    skipLoad: flag("skipLoad", skipLoad),
     // COMPAT: as upstream, an empty id is none.
     agentId: agent === "" ? undefined : agent,
     migrate: /** @type {((record: unknown, fromVersion: number) => unknown) | undefined} */ (migrate),

@@ -43,12 +43,12 @@ export class Store {
   #handle = -1;
   /** For a store whose files a caller's backend keeps. @type {CustomStore | undefined} */
   #custom;
-  #skipLoad = false;
   /** One of several writers. */
   #several = false;
   /** Native files: the caller's FsBackend, or the directory. @type {import("../index.js").StorageBackend | string | undefined} */
   #backend;
   #readOnly = false;
+  #skipLoad = false;
   #buffered = false;
   #version = 1;
   /** @type {Migrate | undefined} */
@@ -84,7 +84,7 @@ export class Store {
     if (typeof dir !== "string" || dir === "") {
       throw argumentError(`Argument 'dir' must be a non-empty string, got ${show(dir)}`);
     }
-    const { native: settings, backend, migrate, skipLoad, agentId, signal } = readOptions(options);
+    const { native: settings, backend, migrate, agentId, signal } = readOptions(options);
     signal?.throwIfAborted();
     const before = this.#phase;
     this.#phase = "opening";
@@ -95,13 +95,13 @@ export class Store {
         const path = resolvePath(dir);
         // The engine does itself what an unmodified FsBackend does; direct calls on it mean this directory from now on.
         if (backend !== undefined) backend.dir = path;
-        this.#enter(await load(path, settings, migrate, signal), undefined, settings, migrate, skipLoad);
+        this.#enter(await load(path, settings, migrate, signal), undefined, settings, migrate);
         this.#backend = backend ?? path;
       } else {
         // Agents share their directory by the backend's methods, natively kept files included.
         const files = backend ?? new FsBackend();
-        const custom = new CustomStore(files, settings, migrate, skipLoad, agentId);
-        this.#enter(await custom.open(dir, signal), custom, settings, migrate, skipLoad);
+        const custom = new CustomStore(files, settings, migrate, agentId);
+        this.#enter(await custom.open(dir, signal), custom, settings, migrate);
         this.#backend = files;
       }
     } catch (error) {
@@ -116,12 +116,10 @@ export class Store {
    * @param {CustomStore | undefined} custom
    * @param {import("../binding.js").OpenOptions} settings
    * @param {Migrate | undefined} migrate
-   * @param {boolean} skipLoad
    */
-  #enter(handle, custom, settings, migrate, skipLoad) {
+  #enter(handle, custom, settings, migrate) {
     this.#handle = handle;
     this.#custom = custom;
-    this.#skipLoad = skipLoad;
     this.#several = custom?.isAgent === true;
     if (custom !== undefined) {
       // The environment keeps a store that has something pending; one that nobody can reach any more may go.
@@ -129,6 +127,7 @@ export class Store {
       custom.onTold(() => self.deref()?.[WAKE]());
     }
     this.#readOnly = settings.readOnly;
+    this.#skipLoad = settings.skipLoad;
     this.#buffered = settings.writeMode !== "immediate";
     this.#version = settings.version;
     this.#migrate = migrate;
@@ -339,7 +338,9 @@ export class Store {
     } else {
       const news = native.news(this.#handle);
       if (news.changed !== undefined) this.#view.reordered(JSON.parse(news.changed));
-      for (const { message, failure } of news.notices) console.error(`opslog: ${message}: ${toError(failure).message}`);
+      for (const { message, failure } of news.notices) {
+        console.error(`opslog: ${message}${failure === undefined ? "" : `: ${toError(failure).message}`}`);
+      }
       this.#calls.tell(news);
     }
     const busy = !this.#calls.isEmpty || (this.#buffered && native.isWriting(this.#handle));
@@ -460,7 +461,6 @@ export class Store {
    */
   async compact(options) {
     this.#ensureWritable();
-    if (this.#skipLoad) throw partialError();
     const signal = signalOf(options);
     if (this.#batching) return this.#defer(() => this.compact(options));
     await this.#waitUnlessAborted(native.compact(this.#handle), signal);
@@ -488,7 +488,6 @@ export class Store {
     });
     this.#ensureWritable();
     if (ids.length === 0) return 0;
-    if (this.#skipLoad) throw partialError();
     const ticket = native.archive(this.#handle, JSON.stringify(ids), segment ?? currentQuarter());
     this.#takeChanged();
     return /** @type {Promise<number>} */ (this.#waitUnlessAborted(ticket, signal));
@@ -592,7 +591,11 @@ export class Store {
     this.#ensureReadable();
     const signal = signalOf(options);
     if (this.#custom === undefined) {
-      yield* unlessAborted(operations(native.openOperations(this.#handle), sinceTimestamp), signal);
+      // Operations that were not loaded stand in the file only.
+      const opened = this.#skipLoad
+        ? await this.#reading(native.openLog(this.#handle))
+        : native.openOperations(this.#handle);
+      yield* unlessAborted(operations(opened, sinceTimestamp), signal);
       return;
     }
     // What is buffered belongs to the state as well.
@@ -722,12 +725,6 @@ function pathBackend(path) {
   const backend = new FsBackend();
   backend.dir = path;
   return backend;
-}
-
-/** What would store a partial view of the records. */
-function partialError() {
-  const message = "Cannot compact in skipLoad mode — in-memory Map is incomplete";
-  return withCode(new Error(message), "OPSLOG_INVALID");
 }
 
 /**

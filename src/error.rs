@@ -86,6 +86,19 @@ pub enum Error {
         /// The snapshot.
         path: String,
     },
+    /// A checkpoint of a store that was opened without its records.
+    #[error("Cannot compact in skipLoad mode — in-memory Map is incomplete")]
+    NotLoaded,
+    /// A store that cannot be written without its records having been loaded.
+    #[error(
+        "Cannot open with `skipLoad` for writing: {why} ({path}). Open the store once without `skipLoad` and close it."
+    )]
+    NeedsLoad {
+        /// What there is to be done first.
+        why: String,
+        /// The file that says so.
+        path: String,
+    },
     /// The operating system refused.
     #[error("{syscall} '{path}': {source}")]
     Io {
@@ -143,7 +156,7 @@ impl Error {
             Error::NoStore { .. } | Error::RecordNotFound { .. } | Error::SegmentNotFound { .. } => "OPSLOG_NOT_FOUND",
             Error::Invalid { .. } => "OPSLOG_INVALID",
             Error::SnapshotMissing { .. } | Error::Corrupt { .. } => "OPSLOG_CORRUPT",
-            Error::NewerVersion { .. } => "OPSLOG_INVALID",
+            Error::NewerVersion { .. } | Error::NotLoaded | Error::NeedsLoad { .. } => "OPSLOG_INVALID",
             Error::Io { .. } | Error::Changed { .. } | Error::Backend { .. } | Error::Failed { .. } => "OPSLOG_FAILED",
         }
     }
@@ -156,10 +169,12 @@ impl Error {
             | Error::SnapshotMissing { path, .. }
             | Error::Corrupt { path, .. }
             | Error::NewerVersion { path, .. }
+            | Error::NeedsLoad { path, .. }
             | Error::Changed { path, .. }
             | Error::Io { path, .. } => Some(path),
             Error::NotOpen
             | Error::ReadOnly
+            | Error::NotLoaded
             | Error::RecordNotFound { .. }
             | Error::SegmentNotFound { .. }
             | Error::Backend { .. }

@@ -8,7 +8,7 @@ use crate::backend::{self, StorageBackend, StorageFile, create_temporary, discar
 use crate::clock;
 use crate::error::{Error, Result};
 use crate::format::archive::Segment;
-use crate::format::op::{self, OpKind, Parts, Text};
+use crate::format::op::{self, Text};
 use crate::format::pages::Pages;
 use crate::format::{json, names, snapshot};
 use crate::log::recovery::create_numbered;
@@ -83,15 +83,7 @@ pub fn read(backend: &dyn StorageBackend, path: &str, bytes: usize) -> Result<(V
     };
     let mut pages = Pages::new(bytes);
     for operation in &scan.ops {
-        let parts = Parts {
-            ts: &operation.logged.ts,
-            kind: if operation.data.is_some() { OpKind::Set } else { OpKind::Delete },
-            id: &operation.id,
-            prev: &operation.logged.prev,
-            data: operation.data.as_deref(),
-            origin: operation.logged.origin.as_ref(),
-        };
-        pages.push(|page| parts.push_shown(page));
+        pages.push(|page| operation.push_shown(page));
     }
     Ok((pages.finish(), scan.report))
 }

@@ -171,6 +171,51 @@ describe("a read-only store", () => {
   });
 });
 
+describe("a store that was opened without its records", () => {
+  const nothing = { get: undefined, has: false, count: 0, all: [], entries: [], filter: [], getHistory: [], getOps: [] };
+  const stats = expect.objectContaining({ activeRecords: 0, opsCount: 0, archiveSegments: 1 });
+  const answers = { ...nothing, stats, listArchiveSegments: ["archive/archive-s.json"] };
+  const compactMessage = "Cannot compact in skipLoad mode — in-memory Map is incomplete";
+  let store;
+
+  beforeEach(async () => {
+    store = await openStore(dir, { skipLoad: true });
+  });
+
+  it.each(READS)("answers %s", (name, call) => {
+    expect(Object.keys(answers)).toContain(name);
+    expect(call(store)).toEqual(answers[name]);
+  });
+
+  it.each(HOT_MUTATIONS)("takes %s", async (_name, call) => {
+    expect(await call(store)).toBe(undefined);
+    expect(store.getOps()).toHaveLength(1);
+  });
+
+  it.each([
+    ...ASYNC.filter(([name]) => name !== "compact" && name !== "archive"),
+    // The record that matches is not visible.
+    ["archive", (open) => open.archive((_value, id) => id === "a", "s"), 0],
+  ])("takes %s", async (_name, call, result) => {
+    expect(await call(store)).toEqual(result);
+  });
+
+  it("rejects from compact, and from archive where something visible matches", async () => {
+    await store.set("c", { n: 3 });
+    for (const call of [() => store.compact(), () => store.archive(() => true, "s")]) {
+      expect(await rejectionOf(call())).toMatchObject({ message: compactMessage, code: "OPSLOG_INVALID" });
+    }
+    expect(store.entries()).toEqual([["c", { n: 3 }]]);
+  });
+
+  it("refuses open, closes, and is closed then", async () => {
+    await expect(store.open(dir)).rejects.toThrow("Store is already open. Call close() first.");
+    expect(await store.close()).toBe(undefined);
+    await expectNotOpen(store);
+    await withStore(dir, {}, (again) => expect(again.entries()).toEqual(RECORDS));
+  });
+});
+
 describe("a store in a batch", () => {
   let store;
 

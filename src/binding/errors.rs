@@ -60,7 +60,9 @@ impl From<&Error> for Failure {
             | Error::Locked { .. }
             | Error::SegmentNotFound { .. }
             | Error::SnapshotMissing { .. }
-            | Error::NewerVersion { .. } => {}
+            | Error::NewerVersion { .. }
+            | Error::NotLoaded
+            | Error::NeedsLoad { .. } => {}
         }
         failure
     }

@@ -11,6 +11,7 @@ pub struct OpenOptions {
     pub checkpoint_on_close: bool,
     pub version: f64,
     pub read_only: bool,
+    pub skip_load: bool,
     #[napi(ts_type = "'immediate' | 'group' | 'async'")]
     pub write_mode: String,
     pub group_commit_size: f64,
@@ -33,6 +34,7 @@ impl From<OpenOptions> for Options {
             checkpoint_on_close: options.checkpoint_on_close,
             version: count(options.version),
             read_only: options.read_only,
+            skip_load: options.skip_load,
             write_mode: match options.write_mode.as_str() {
                 "group" => WriteMode::Group,
                 "async" => WriteMode::Async,

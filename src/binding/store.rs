@@ -78,7 +78,7 @@ pub struct Ended {
 #[napi(object)]
 pub struct NoticeText {
     pub message: String,
-    pub failure: Failure,
+    pub failure: Option<Failure>,
 }
 
 #[napi(object)]
@@ -302,8 +302,10 @@ pub fn news(handle: u32) -> News {
     });
     let ended = ended.collect();
     let notices = store.take_notices().into_iter();
-    let notices =
-        notices.map(|notice| NoticeText { message: notice.message.to_owned(), failure: (&notice.error).into() });
+    let notices = notices.map(|notice| NoticeText {
+        message: notice.message.into_owned(),
+        failure: notice.error.as_ref().map(Failure::from),
+    });
     let notices = notices.collect();
     News { through: number(through), ended, changed: changed_ids(&store), notices }
 }

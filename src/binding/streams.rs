@@ -7,6 +7,7 @@ use crate::backend::fs::FsBackend;
 use crate::format::op::Text;
 use crate::format::snapshot::Reader;
 use crate::state::Op;
+use crate::store::LogStream;
 use crate::{Error, Result};
 use napi_derive::napi;
 use std::collections::HashMap;
@@ -16,6 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 enum Stream {
     Records(Box<Reader>),
     Operations(std::vec::IntoIter<Arc<Op>>),
+    Log(Box<LogStream>),
     Archive(std::vec::IntoIter<(Text, Text)>),
 }
 
@@ -89,6 +91,15 @@ pub fn open_operations(handle: u32, id: Option<String>) -> StreamResult {
     }
 }
 
+/// Streams all operations of the log, from the file where they were not loaded.
+#[napi(catch_unwind)]
+pub async fn open_log(handle: u32) -> StreamResult {
+    match blocking(move || get(handle).ok_or(Error::NotOpen)?.log_stream()).await {
+        Ok(log) => StreamResult { stream: Some(add(Stream::Log(Box::new(log)))), ..StreamResult::default() },
+        Err(error) => StreamResult { failure: Some((&error).into()), ..StreamResult::default() },
+    }
+}
+
 /// The next part of a stream. One call at a time.
 #[napi(catch_unwind)]
 pub async fn read_stream(stream: u32) -> StreamPart {
@@ -127,6 +138,11 @@ fn next_part(stream: &mut Stream) -> Result<Option<Vec<u8>>> {
             }
             Stream::Operations(operations) => {
                 let Some(operation) = operations.next() else { break };
+                json.push(separator);
+                operation.push_shown(&mut json);
+            }
+            Stream::Log(log) => {
+                let Some(operation) = log.next()? else { break };
                 json.push(separator);
                 operation.push_shown(&mut json);
             }

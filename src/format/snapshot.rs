@@ -143,17 +143,8 @@ impl Reader {
             Content::Document(records) => records.next(),
             Content::Lines { lines, recorded, crc } => loop {
                 let Some(line) = lines.next()? else { break None };
-                // With a checksum over everything a record is split only; without one every byte is looked at.
-                let record = if recorded.is_some() {
-                    *crc = append(crc32c::crc32c_append(*crc, line.bytes), b"\n", line.ended);
-                    split_record(line.bytes)
-                } else {
-                    parse_record(line.bytes)
-                };
-                match record {
-                    Some((id, value)) => break Some((id.as_ref().into(), value.into())),
-                    None if line.is_blank() => {}
-                    None => return Err(at_line(&self.path, "Invalid snapshot: damaged record", &line)),
+                if let Some((id, value)) = record_of(&line, *recorded, crc, &self.path)? {
+                    break Some((id.as_ref().into(), value.into()));
                 }
             },
         };
@@ -163,6 +154,31 @@ impl Reader {
             self.check_end()?;
         }
         Ok(record)
+    }
+
+    /// Calls `each` for the records that follow, with the place of each: offset and length of its line. Records of a
+    /// document of the format before 0.7 have none.
+    ///
+    /// # Errors
+    /// As [`read`].
+    pub fn each(mut self, mut each: impl FnMut(Option<(u64, u64)>, &[u8], &[u8])) -> Result<()> {
+        match &mut self.content {
+            Content::Document(records) => {
+                for (id, value) in records {
+                    self.found += 1;
+                    each(None, &id, &value);
+                }
+            }
+            Content::Lines { lines, recorded, crc } => {
+                while let Some(line) = lines.next()? {
+                    if let Some((id, value)) = record_of(&line, *recorded, crc, &self.path)? {
+                        self.found += 1;
+                        each(Some((line.offset, line.bytes.len() as u64)), &id, value);
+                    }
+                }
+            }
+        }
+        self.check_end()
     }
 
     fn check_end(&self) -> Result<()> {
@@ -177,6 +193,24 @@ impl Reader {
             return Err(Error::corrupt(&*self.path, message));
         }
         Ok(())
+    }
+}
+
+/// A record's id and value.
+pub type RecordOf<'a> = (Cow<'a, [u8]>, &'a [u8]);
+
+/// The record on a line, which is added to the checksum; `None` on a blank one.
+fn record_of<'a>(line: &Line<'a>, recorded: Option<u32>, crc: &mut u32, path: &str) -> Result<Option<RecordOf<'a>>> {
+    // With a checksum over everything a record is split only; without one every byte is looked at.
+    let record = if recorded.is_some() {
+        *crc = append(crc32c::crc32c_append(*crc, line.bytes), b"\n", line.ended);
+        split_record(line.bytes)
+    } else {
+        parse_record(line.bytes)
+    };
+    match record {
+        None if !line.is_blank() => Err(at_line(path, "Invalid snapshot: damaged record", line)),
+        record => Ok(record),
     }
 }
 
@@ -262,8 +296,8 @@ fn without_crc(line: &[u8]) -> Cow<'_, [u8]> {
     line.into()
 }
 
-/// Splits a line of the form that we write; any other goes to [`parse_record`].
-fn split_record(line: &[u8]) -> Option<(Cow<'_, [u8]>, &[u8])> {
+/// Splits a line of the form that we write; any other is parsed.
+pub fn split_record(line: &[u8]) -> Option<RecordOf<'_>> {
     let split = (|| {
         let rest = line.strip_prefix(b"{\"id\":")?;
         let (id, rest) = rest.split_at_checked(json::string_end(rest, 0)?)?;
@@ -272,7 +306,7 @@ fn split_record(line: &[u8]) -> Option<(Cow<'_, [u8]>, &[u8])> {
     split.or_else(|| parse_record(line))
 }
 
-fn parse_record(line: &[u8]) -> Option<(Cow<'_, [u8]>, &[u8])> {
+fn parse_record(line: &[u8]) -> Option<RecordOf<'_>> {
     std::str::from_utf8(line).ok()?;
     let (mut id, mut data) = (None, None);
     let end = json::for_each_member(line, |key, value| match key {

@@ -15,7 +15,7 @@ use crate::backend::lines::{Line, read_lines};
 use crate::clock;
 use crate::error::{Error, Result};
 use crate::format::names;
-use crate::format::op::{self, OpKind, Origin, Prev, Text, Timestamp};
+use crate::format::op::{self, OpKind, Origin, Parts, Prev, Text, Timestamp};
 use crate::state::Logged;
 
 /// An operation that was read from a log.
@@ -133,6 +133,71 @@ struct BadRun {
     ours: bool,
 }
 
+/// Decides about invalid lines inside a log, as it is read from its beginning.
+#[derive(Debug, Default)]
+pub(super) struct Damage {
+    /// Full path of the log.
+    pub(super) path: String,
+    /// Skip them wherever they stand.
+    pub(super) skip: bool,
+    /// True once a line with a checksum was seen.
+    checked: bool,
+    bad: Option<BadRun>,
+}
+
+impl Damage {
+    pub(super) fn new(path: String, skip: bool) -> Self {
+        Damage { path, skip, ..Damage::default() }
+    }
+
+    /// True where the last line was not valid.
+    pub(super) fn is_open(&self) -> bool {
+        self.bad.is_some()
+    }
+
+    /// An invalid line.
+    pub(super) fn bad(&mut self, line: &Line<'_>, reason: String) {
+        let ours = line.bytes.windows(7).any(|part| part == b"\"crc\":\"");
+        let run = self.bad.get_or_insert(BadRun {
+            offset: line.offset,
+            number: line.number,
+            lines: 0,
+            ended: 0,
+            reason,
+            ours: false,
+        });
+        run.lines += 1;
+        run.ended += u64::from(line.ended);
+        run.ours |= ours;
+    }
+
+    /// A valid line: how many invalid ones before it are skipped.
+    ///
+    /// # Errors
+    /// `Corrupt` where they stand inside a log of ours.
+    pub(super) fn good(&mut self, checked: bool) -> Result<u64> {
+        let skipped = match self.bad.take() {
+            Some(run) if !self.skip && (self.checked || checked || run.ours) => return Err(corrupt(&self.path, &run)),
+            run => run.map_or(0, |run| run.lines),
+        };
+        self.checked |= checked;
+        Ok(skipped)
+    }
+
+    /// Invalid lines stand where valid ones were: the error that says so.
+    ///
+    /// # Errors
+    /// `Corrupt` if there are any.
+    pub(super) fn end(&mut self) -> Result<()> {
+        self.bad.take().map_or(Ok(()), |run| Err(corrupt(&self.path, &run)))
+    }
+
+    /// Forgets the invalid lines that were seen last: they are read again.
+    pub(super) fn forget(&mut self) {
+        self.bad = None;
+    }
+}
+
 /// Reads a log. `skip`: skip invalid lines wherever they stand.
 ///
 /// # Errors
@@ -148,12 +213,11 @@ pub fn scan(backend: &dyn StorageBackend, path: &str, skip: bool) -> Result<Scan
 pub fn scan_from(backend: &dyn StorageBackend, path: &str, start: u64, skip: bool) -> Result<Scan> {
     let mut scan = Scan { path: path.to_owned(), end: start, ..Scan::default() };
     scan.report.path = backend.full_path(path);
-    let mut bad: Option<BadRun> = None;
-    let mut checked = false;
+    let mut damage = Damage::new(scan.report.path.clone(), skip);
     let len = read_lines(backend, path, start, |line| {
         if line.is_blank() {
             // Between invalid lines it is a part of them; after a valid one it seals.
-            if bad.is_none() && line.ended {
+            if !damage.is_open() && line.ended {
                 if let Some(last) = scan.ops.last_mut() {
                     last.ends = true;
                 }
@@ -162,28 +226,9 @@ pub fn scan_from(backend: &dyn StorageBackend, path: &str, start: u64, skip: boo
             return Ok(());
         }
         match op::parse(line.bytes) {
-            Err(reason) => {
-                let ours = line.bytes.windows(7).any(|part| part == b"\"crc\":\"");
-                let run = bad.get_or_insert(BadRun {
-                    offset: line.offset,
-                    number: line.number,
-                    lines: 0,
-                    ended: 0,
-                    reason,
-                    ours: false,
-                });
-                run.lines += 1;
-                run.ended += u64::from(line.ended);
-                run.ours |= ours;
-            }
+            Err(reason) => damage.bad(&line, reason),
             Ok(parsed) => {
-                if let Some(run) = bad.take() {
-                    if !skip && (checked || parsed.checked || run.ours) {
-                        return Err(corrupt(&scan.report.path, &run));
-                    }
-                    scan.report.skipped += run.lines;
-                }
-                checked |= parsed.checked;
+                scan.report.skipped += damage.good(parsed.checked)?;
                 let before = scan.ops.last().filter(|before| !before.ends).and_then(|before| before.batch);
                 let begins = before.is_none() || before != parsed.batch.map(|remaining| remaining + 1);
                 scan.ops.push(Loaded { begins, ..loaded(&line, &parsed, scan.end) });
@@ -195,7 +240,7 @@ pub fn scan_from(backend: &dyn StorageBackend, path: &str, start: u64, skip: boo
     })?;
     scan.drop_incomplete_batch();
     scan.report.cut = len - scan.end;
-    scan.report.cut_lines = bad.map_or(0, |run| run.ended);
+    scan.report.cut_lines = damage.bad.map_or(0, |run| run.ended);
     Ok(scan)
 }
 
@@ -211,7 +256,7 @@ fn corrupt(path: &str, run: &BadRun) -> Error {
     }
 }
 
-fn loaded(line: &Line<'_>, parsed: &op::Line<'_>, from: u64) -> Loaded {
+pub(super) fn loaded(line: &Line<'_>, parsed: &op::Line<'_>, from: u64) -> Loaded {
     let prev = match (parsed.prev, parsed.delta) {
         (b"null", _) => Prev::Null,
         (text, true) => Prev::Delta(text.into()),
@@ -230,6 +275,21 @@ fn loaded(line: &Line<'_>, parsed: &op::Line<'_>, from: u64) -> Loaded {
         hash: crc32c::crc32c(line.bytes),
         begins: true,
         ends: parsed.batch.is_none_or(|remaining| remaining == 0),
+    }
+}
+
+impl Loaded {
+    /// Appends it as callers see it; see [`Parts::push_shown`].
+    pub fn push_shown(&self, out: &mut Vec<u8>) {
+        let parts = Parts {
+            ts: &self.logged.ts,
+            kind: if self.data.is_some() { OpKind::Set } else { OpKind::Delete },
+            id: &self.id,
+            prev: &self.logged.prev,
+            data: self.data.as_deref(),
+            origin: self.logged.origin.as_ref(),
+        };
+        parts.push_shown(out);
     }
 }
 

@@ -58,6 +58,11 @@ impl Log {
         &self.path
     }
 
+    /// Length up to which the file holds good lines.
+    pub fn end(&self) -> u64 {
+        self.end
+    }
+
     /// Checks that nobody else writes this log. That it was deleted or protected does not matter here: a checkpoint
     /// takes its place.
     ///

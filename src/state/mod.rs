@@ -5,10 +5,12 @@
 //! it replaced and where, so that reversing restores value and order exactly.
 
 mod agent;
+mod hidden;
 mod moment;
 mod records;
 
 pub use agent::Agent;
+pub use hidden::Hidden;
 pub use moment::Moment;
 pub use records::{Position, Records};
 
@@ -40,6 +42,8 @@ pub struct Op {
     pub position: Position,
     /// The record's value before; `None` for a create.
     pub before: Option<Text>,
+    /// True if that value was stored and not visible: see [`Hidden`].
+    pub unseen: bool,
     /// The record's value after; `None` for a delete.
     pub data: Option<Text>,
     /// What stood on the line, if it was read from a log.
@@ -102,6 +106,8 @@ pub struct State {
     pub moment: Option<Moment>,
     /// Who writes, in a store of several agents.
     pub agent: Option<Agent>,
+    /// What else is stored, where the records were not loaded.
+    hidden: Option<Hidden>,
     next_seq: u64,
 }
 
@@ -121,6 +127,40 @@ impl State {
         self.next_seq += seq;
     }
 
+    /// The state of a store that is written without its records having been loaded.
+    pub fn without_records() -> Self {
+        State { hidden: Some(Hidden::default()), ..State::default() }
+    }
+
+    /// True if the stored value of a record is known without a look at the files.
+    pub fn knows(&self, id: &[u8]) -> bool {
+        self.hidden.as_ref().is_none_or(|hidden| hidden.knows(id) || self.records.position(id).is_some())
+    }
+
+    /// Notes the stored value of a record that is not known yet.
+    pub fn remember(&mut self, id: &[u8], value: Text) {
+        if !self.knows(id)
+            && let Some(hidden) = &mut self.hidden
+        {
+            hidden.note(&id.into(), Some(value));
+        }
+    }
+
+    /// Notes that a record is not visible any more.
+    fn hide(&mut self, id: &Text, value: Option<Text>) {
+        if let Some(hidden) = &mut self.hidden {
+            hidden.note(id, value);
+        }
+    }
+
+    /// Notes that a record has become visible; returns the value that was stored until then.
+    fn show(&mut self, id: &[u8]) -> Option<Text> {
+        let hidden = self.hidden.as_mut()?;
+        let stored = hidden.get(id).cloned();
+        hidden.forget(id);
+        stored
+    }
+
     fn touch(&mut self, position: Position) {
         if let Some(moment) = &mut self.moment {
             moment.keep(position, || self.records.at(position).map(|(id, value)| (id.clone(), value.clone())));
@@ -129,20 +169,35 @@ impl State {
 
     /// Creates or replaces a record and appends the operation to the history.
     pub fn set(&mut self, id: &[u8], data: Text, ts: u64) -> Arc<Op> {
-        let position = self.records.position(id).unwrap_or(self.records.next_position());
+        let visible = self.records.position(id);
+        let stored = if visible.is_none() { self.show(id) } else { None };
+        let position = visible.unwrap_or(self.records.next_position());
         self.touch(position);
         let (id, before) = self.records.set(id, data.clone());
+        let unseen = stored.is_some();
+        let before = before.or(stored);
         let made_by = self.agent.as_mut().map(Agent::tick);
-        self.push(Op { seq: 0, ts, id, position, before, data: Some(data), logged: None, made_by })
+        self.push(Op { seq: 0, ts, id, position, before, unseen, data: Some(data), logged: None, made_by })
     }
 
     /// Removes a record and appends the operation to the history; `None` where there is no such record.
     pub fn delete(&mut self, id: &[u8], ts: u64) -> Option<Arc<Op>> {
-        let position = self.records.position(id)?;
+        let Some(position) = self.records.position(id) else { return self.delete_unseen(id, ts) };
         self.touch(position);
         let (id, before) = self.records.remove(position)?;
+        self.hide(&id, None);
+        let (before, made_by) = (Some(before), self.agent.as_mut().map(Agent::tick));
+        Some(self.push(Op { seq: 0, ts, id, position, before, unseen: false, data: None, logged: None, made_by }))
+    }
+
+    fn delete_unseen(&mut self, id: &[u8], ts: u64) -> Option<Arc<Op>> {
+        let before = Some(self.hidden.as_ref()?.get(id)?.clone());
+        // Nothing stands there, and nothing does whenever this is reversed.
+        let position = self.records.next_position();
+        let id: Text = id.into();
+        self.hide(&id, None);
         let made_by = self.agent.as_mut().map(Agent::tick);
-        Some(self.push(Op { seq: 0, ts, id, position, before: Some(before), data: None, logged: None, made_by }))
+        Some(self.push(Op { seq: 0, ts, id, position, before, unseen: true, data: None, logged: None, made_by }))
     }
 
     fn push(&mut self, op: Op) -> Arc<Op> {
@@ -164,7 +219,7 @@ impl State {
             Some(data) => {
                 let position = self.records.position(id).unwrap_or(self.records.next_position());
                 let (id, before) = self.records.set(id, data.clone());
-                Op { seq: 0, ts, id, position, before, data: Some(data), logged, made_by }
+                Op { seq: 0, ts, id, position, before, unseen: false, data: Some(data), logged, made_by }
             }
             None => {
                 let removed = self.records.position(id).and_then(|at| Some((at, self.records.remove(at)?)));
@@ -175,6 +230,7 @@ impl State {
                     id: id.into(),
                     position,
                     before: removed.map(|(_, (_, value))| value),
+                    unseen: false,
                     data: None,
                     logged,
                     made_by,
@@ -188,9 +244,13 @@ impl State {
     pub fn reverse(&mut self, op: &Op) {
         self.touch(op.position);
         match &op.before {
-            Some(before) => self.records.put(op.position, &op.id, before.clone()),
-            None => {
+            Some(before) if !op.unseen => {
+                self.records.put(op.position, &op.id, before.clone());
+                self.show(&op.id);
+            }
+            stored => {
                 self.records.remove(op.position);
+                self.hide(&op.id, stored.clone());
             }
         }
     }
@@ -199,9 +259,13 @@ impl State {
     pub fn redo(&mut self, op: &Op) {
         self.touch(op.position);
         match &op.data {
-            Some(data) => self.records.put(op.position, &op.id, data.clone()),
+            Some(data) => {
+                self.records.put(op.position, &op.id, data.clone());
+                self.show(&op.id);
+            }
             None => {
                 self.records.remove(op.position);
+                self.hide(&op.id, None);
             }
         }
     }

@@ -15,10 +15,11 @@ impl Store {
     /// Moves records to an archive segment. The ticket ends with [`Value::Count`].
     ///
     /// # Errors
-    /// As [`Store::set`], and `Invalid` for a segment whose name is no plain file name.
+    /// As [`Store::compact`], and `Invalid` for a segment whose name is no plain file name.
     pub fn archive(&self, ids: Vec<Text>, segment: &str) -> Result<Ticket> {
         let mut inner = self.shared.inner();
         inner.check_writable(self.shared.options.read_only)?;
+        self.shared.check_loaded()?;
         self.check_background(&mut inner)?;
         check_segment(segment)?;
         let ticket = inner.next_ticket();

@@ -47,10 +47,11 @@ impl Store {
     /// Makes a checkpoint of everything that was called so far.
     ///
     /// # Errors
-    /// As [`Store::set`].
+    /// As [`Store::set`], and `NotLoaded`.
     pub fn compact(&self) -> Result<Ticket> {
         let mut inner = self.shared.inner();
         inner.check_writable(self.shared.options.read_only)?;
+        self.shared.check_loaded()?;
         self.check_background(&mut inner)?;
         let ticket = inner.next_ticket();
         inner.urgent = true;
@@ -184,9 +185,10 @@ impl Shared {
                     inner.settle(ticket, result);
                 }
                 if !job.asked {
-                    inner
-                        .notices
-                        .push(Notice { message: "checkpoint failed, will be tried again", error: error.clone() });
+                    inner.notices.push(Notice {
+                        message: "checkpoint failed, will be tried again".into(),
+                        error: Some(error.clone()),
+                    });
                 }
                 inner.checkpoint_error = Some(error);
             }
@@ -217,6 +219,8 @@ impl Shared {
         prepare: impl FnOnce(&mut Manifest) -> Result<()>,
     ) -> Result<()> {
         let backend = &*self.backend;
+        // The last guard of records that were never loaded.
+        self.check_loaded().inspect_err(|_| discard(backend, snapshot))?;
         // The process has ended the store meanwhile, or somebody else has its directory: nothing may be published.
         self.check_ours(disk).inspect_err(|_| discard(backend, snapshot))?;
         let Some(log) = &disk.log else { return Err(Error::NotOpen) };

@@ -106,7 +106,7 @@ impl Shared {
     fn checkpoint_on_close(&self, disk: &mut Disk) -> Result<()> {
         let count = {
             let mut inner = self.inner();
-            if !self.options.checkpoint_on_close || inner.state.history.is_empty() {
+            if !self.options.checkpoint_on_close || self.options.skip_load || inner.state.history.is_empty() {
                 return Ok(());
             }
             inner.begin_moment(1)

@@ -221,7 +221,9 @@ impl Shared {
         inner.queue.retain(|item| matches!(item, Item::Close { .. }));
         inner.unsynced_since = None;
         inner.retry_at = None;
-        inner.notices.push(Notice { message: "the store takes no more writes after a failure", error });
+        inner
+            .notices
+            .push(Notice { message: "the store takes no more writes after a failure".into(), error: Some(error) });
         drop(inner);
         self.wake();
     }

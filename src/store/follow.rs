@@ -4,7 +4,8 @@
 //! knows with what stands there now, takes back what is gone, and reads on from there. When another log has become
 //! the current one, it reads the old one to its end first; the manifest says how many of its last lines the next log
 //! began with. A reader that fell too far behind (a log in between is gone) loads everything again and gets one
-//! operation for each record that differs.
+//! operation for each record that differs; one that was opened without the records never loads them, and goes on with
+//! the new log from its beginning.
 
 use super::open::{self, Generation};
 use super::{Disk, Inner, OnDamage, Phase, Shared, Store};
@@ -65,19 +66,26 @@ impl Known {
 }
 
 /// How far a reader has come.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Follow {
     /// The log that it reads.
     path: String,
     /// Its lines, in order; the same number as there are operations in the history.
     known: Vec<Known>,
+    /// The logs of several agents, of a reader that has not loaded the records.
+    agents: Vec<Follow>,
 }
 
 impl Follow {
+    /// Where a reader of a log stands before its first line.
+    fn at_start(path: &str) -> Self {
+        Follow { path: path.to_owned(), ..Follow::default() }
+    }
+
     /// Where a reader stands that has read these logs; `None` where there are several.
     pub(super) fn new(scans: &[Scan]) -> Option<Self> {
         match scans {
-            [scan] => Some(Follow { path: scan.path.clone(), known: scan.ops.iter().map(Known::of).collect() }),
+            [scan] => Some(Follow { known: scan.ops.iter().map(Known::of).collect(), ..Follow::at_start(&scan.path) }),
             _ => None,
         }
     }
@@ -143,8 +151,9 @@ impl Shared {
         };
         let applied = match steps {
             Some((steps, follow)) => {
-                let archived = disk.manifest.stats.archived_records != manifest.stats.archived_records
-                    || disk.manifest.archive_segments != manifest.archive_segments;
+                let archived = !self.options.skip_load
+                    && (disk.manifest.stats.archived_records != manifest.stats.archived_records
+                        || disk.manifest.archive_segments != manifest.archive_segments);
                 // Archiving takes records away without an operation.
                 let without = if archived { Some(self.load(manifest)?) } else { None };
                 let mut applied = self.apply(steps);
@@ -153,6 +162,11 @@ impl Shared {
                     self.take_over(disk, generation, &mut applied);
                 }
                 applied
+            }
+            None if self.options.skip_load => {
+                let (steps, follow) = self.steps_without_records(disk.follow.as_ref(), manifest)?;
+                disk.follow = Some(follow);
+                self.apply(steps)
             }
             None => {
                 let generation = self.load(manifest)?;
@@ -195,7 +209,7 @@ impl Shared {
 
     /// What to do log by log, up to the current one; `None` where the way there is gone.
     fn steps(&self, follow: &Follow, manifest: &Manifest) -> Result<Option<(Vec<Step>, Follow)>> {
-        let mut follow = Follow { path: follow.path.clone(), known: follow.known.clone() };
+        let mut follow = follow.clone();
         let mut steps = Vec::new();
         while follow.path != manifest.active_ops {
             let superseded = &manifest.previous.ops;
@@ -212,12 +226,34 @@ impl Shared {
             let tail = follow.known.split_off(covered);
             let start = tail.first().map_or(0, |line| line.offset);
             follow = Follow {
+                agents: Vec::new(),
                 path: next.map_or_else(|| manifest.active_ops.clone(), |log| log.path.clone()),
                 known: tail.iter().map(|line| Known { offset: line.offset - start, ..*line }).collect(),
             };
         }
         steps.push(self.look(&mut follow)?);
         Ok(Some((steps, follow)))
+    }
+
+    /// What a reader that must not load the records does where there is no way to follow: it goes on with what the
+    /// current log holds, or with what is new in the logs of several agents. What an agent undid stays seen.
+    fn steps_without_records(&self, follow: Option<&Follow>, manifest: &Manifest) -> Result<(Vec<Step>, Follow)> {
+        if manifest.active_agent_ops.is_none() {
+            let mut follow = Follow::at_start(&manifest.active_ops);
+            let covered = Step { gone: 0, ops: Vec::new(), covered: usize::MAX };
+            let steps = vec![covered, self.look(&mut follow)?];
+            return Ok((steps, follow));
+        }
+        let known = follow.map_or(&[][..], |follow| &follow.agents);
+        let (mut agents, mut scans) = (Vec::new(), Vec::new());
+        for path in manifest.logs() {
+            let before = known.iter().find(|agent| agent.path == path).cloned();
+            let mut agent = before.unwrap_or_else(|| Follow::at_start(&path));
+            scans.push(Scan { ops: self.look(&mut agent)?.ops, ..Scan::default() });
+            agents.push(agent);
+        }
+        let ops = open::merged(&scans).into_iter().cloned().collect();
+        Ok((vec![Step { gone: 0, ops, covered: 0 }], Follow { agents, ..Follow::default() }))
     }
 
     /// Looks what has become of a log since it was last read, and notes how far it has been read now.
@@ -291,6 +327,7 @@ impl Inner {
                 id: id.clone(),
                 position: 0,
                 before: before.cloned(),
+                unseen: false,
                 data,
                 logged: None,
                 made_by: None,

@@ -18,8 +18,10 @@ mod close;
 mod commit;
 mod external;
 mod follow;
+mod index;
 mod open;
 mod options;
+mod partial;
 mod queue;
 mod read;
 mod rollback;
@@ -32,6 +34,7 @@ pub use external::Step;
 pub use follow::Refreshed;
 pub use open::{Migration, Opening, RecoveryReport};
 pub use options::{Durability, OnDamage, Options, WriteMode};
+pub use partial::{LogStream, Streamed};
 pub use queue::{Outcome, Ticket, Value};
 pub use read::{Page, Stats};
 pub use write::Accepted;
@@ -46,7 +49,9 @@ use checkpoint::Job;
 use commit::Encoded;
 use external::External;
 use follow::Follow;
+use partial::Stored;
 use queue::{Batch, Item};
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -57,9 +62,9 @@ use std::time::Instant;
 #[derive(Debug, Clone)]
 pub struct Notice {
     /// What happened.
-    pub message: &'static str,
-    /// Why.
-    pub error: Error,
+    pub message: Cow<'static, str>,
+    /// Why, where there is more to say.
+    pub error: Option<Error>,
 }
 
 /// Whether a store takes calls.
@@ -142,6 +147,8 @@ type Wake = Box<dyn Fn() + Send + Sync>;
 struct Shared {
     backend: Arc<dyn StorageBackend>,
     options: Options,
+    /// What is stored, in a store that was opened for writing without its records.
+    stored: Option<Stored>,
     disk: Mutex<Disk>,
     inner: Mutex<Inner>,
     /// Something to do for the writer.

@@ -6,6 +6,7 @@
 use super::checkpoint::{Job, write_snapshot};
 use super::commit::Encoded;
 use super::follow::Follow;
+use super::partial::{self, Stored};
 use super::read::Page;
 use super::{Disk, Inner, Options, Phase, Shared, Store, Wake};
 use crate::backend::{self, StorageBackend, StoreLock, discard, read_all};
@@ -68,7 +69,8 @@ impl Opening {
             attempt += 1;
             let manifest = read_manifest(&*backend)?;
             let Some(manifest) = manifest else { break None };
-            match load_generation(&*backend, &options, &manifest) {
+            let load = if options.skip_load { partial::load_end } else { load_generation };
+            match load(&*backend, &options, &manifest) {
                 Ok(loaded) => break Some((manifest, loaded)),
                 // A checkpoint removed the file after the manifest was read: the new manifest names another.
                 Err(error)
@@ -83,7 +85,7 @@ impl Opening {
             None if options.read_only => {
                 return Err(Error::NoStore { path: backend.full_path("") });
             }
-            None => (None, (options.version, State::default(), Vec::new())),
+            None => (None, (options.version, partial::empty_state(&options), Vec::new())),
         };
         if let Some(manifest) = &manifest
             && stored_version > options.version
@@ -91,12 +93,18 @@ impl Opening {
             let path = backend.full_path(&manifest.current_snapshot);
             return Err(Error::NewerVersion { stored: stored_version, requested: options.version, path });
         }
+        if let Some(manifest) = &manifest
+            && options.skip_load
+        {
+            partial::check_may_open(&*backend, &options, manifest, stored_version)?;
+        }
         Ok(Opening { backend, options, lock, manifest, stored_version, state, scans })
     }
 
     /// Version of the stored records where it is older than the one asked for: they are to be migrated.
     pub fn migrate_from(&self) -> Option<u64> {
-        (self.stored_version < self.options.version).then_some(self.stored_version)
+        // Records that are not loaded are not migrated.
+        (self.stored_version < self.options.version && !self.options.skip_load).then_some(self.stored_version)
     }
 
     /// Records from a position on, about `bytes` of them.
@@ -204,6 +212,7 @@ impl Opening {
     pub(super) fn into_shared(self, manifest: Manifest, log: Option<Log>, wake: Wake) -> Shared {
         let ops = self.state.history.len() as u64;
         let follow = if self.options.read_only { Follow::new(&self.scans) } else { None };
+        let stored = log.as_ref().filter(|_| self.options.skip_load).map(|log| Stored::new(&manifest, log));
         let inner = Inner {
             state: self.state,
             phase: Phase::Open,
@@ -213,7 +222,8 @@ impl Opening {
             last_ticket: 0,
             barrier: 0,
             since_checkpoint: ops,
-            threshold: self.options.checkpoint_threshold,
+            // Records that were not loaded would be missing in a checkpoint.
+            threshold: if self.options.skip_load { Some(u64::MAX) } else { self.options.checkpoint_threshold },
             holds: self.options.write_mode != super::WriteMode::Async,
             records_at_checkpoint: manifest.stats.active_records,
             buffered: 0,
@@ -236,6 +246,7 @@ impl Opening {
         Shared {
             backend: self.backend,
             options: self.options,
+            stored,
             disk: Mutex::new(Disk {
                 log,
                 manifest,
@@ -323,6 +334,25 @@ pub(super) fn load_generation(
     options: &Options,
     manifest: &Manifest,
 ) -> Result<Generation> {
+    check_paths(backend, manifest)?;
+    let mut state = State::default();
+    let header = snapshot::read(backend, &manifest.current_snapshot, manifest.stats.active_records, |id, value| {
+        state.records.set(&id, value);
+    });
+    let header = header.map_err(|error| snapshot_error(backend, manifest, error))?;
+    let skip = options.on_damage == super::OnDamage::Skip;
+    let read = |log: &String| {
+        if options.read_only { scan_beside_writer(backend, log, 0, skip) } else { scan(backend, log, skip) }
+    };
+    let scans = manifest.logs().iter().map(read).collect::<Result<Vec<_>>>()?;
+    for op in merged(&scans) {
+        state.replay(&op.id, op.data.clone(), op.logged.clone());
+    }
+    Ok((header.version, state, scans))
+}
+
+/// Refuses a manifest whose paths leave the store.
+pub(super) fn check_paths(backend: &dyn StorageBackend, manifest: &Manifest) -> Result<()> {
     let logs = manifest.logs();
     let escapes = std::iter::once((&manifest.current_snapshot, names::SNAPSHOTS))
         .chain(logs.iter().map(|log| (log, names::OPS)))
@@ -331,31 +361,21 @@ pub(super) fn load_generation(
         let message = format!("Invalid manifest: path leaves the store: {path}");
         return Err(Error::corrupt(backend.full_path(names::MANIFEST), message));
     }
-    let mut state = State::default();
-    let header = snapshot::read(backend, &manifest.current_snapshot, manifest.stats.active_records, |id, value| {
-        state.records.set(&id, value);
-    });
-    let header = header.map_err(|error| {
-        if error.is_not_found() {
-            let name = manifest.current_snapshot.clone();
-            Error::SnapshotMissing { path: backend.full_path(&name), name }
-        } else {
-            error
-        }
-    })?;
-    let skip = options.on_damage == super::OnDamage::Skip;
-    let read = |log: &String| {
-        if options.read_only { scan_beside_writer(backend, log, 0, skip) } else { scan(backend, log, skip) }
-    };
-    let scans = logs.iter().map(read).collect::<Result<Vec<_>>>()?;
-    for op in merged(&scans) {
-        state.replay(&op.id, op.data.clone(), op.logged.clone());
+    Ok(())
+}
+
+/// An error of reading the snapshot that a manifest names; that it is missing has words of its own.
+pub(super) fn snapshot_error(backend: &dyn StorageBackend, manifest: &Manifest, error: Error) -> Error {
+    if error.is_not_found() {
+        let name = manifest.current_snapshot.clone();
+        Error::SnapshotMissing { path: backend.full_path(&name), name }
+    } else {
+        error
     }
-    Ok((header.version, state, scans))
 }
 
 /// Operations of all logs in the order in which they count: as they stand, or by clock and agent.
-fn merged(scans: &[Scan]) -> Vec<&Loaded> {
+pub(super) fn merged(scans: &[Scan]) -> Vec<&Loaded> {
     let mut ops: Vec<&Loaded> = scans.iter().flat_map(|scan| &scan.ops).collect();
     if scans.len() > 1 {
         ops.sort_by_cached_key(|op| {

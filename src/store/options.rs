@@ -43,6 +43,8 @@ pub struct Options {
     pub version: u64,
     /// Take no lock and write nothing.
     pub read_only: bool,
+    /// Do not load the records: only those that are written are visible.
+    pub skip_load: bool,
     /// When a `set` is acknowledged.
     pub write_mode: WriteMode,
     /// Buffered modes: sync after so many operations.
@@ -62,6 +64,7 @@ impl Default for Options {
             checkpoint_on_close: true,
             version: 1,
             read_only: false,
+            skip_load: false,
             write_mode: WriteMode::default(),
             group_commit_size: 50,
             group_commit_ms: 100,

@@ -24,10 +24,10 @@ impl Store {
     /// Creates or replaces a record. `id` is the canonical JSON text of a string, `data` the JSON text of a value.
     ///
     /// # Errors
-    /// `NotOpen`, `ReadOnly`, `Failed`, or an earlier failure of buffered writes that no call has been told yet;
-    /// nothing is changed then.
+    /// `NotOpen`, `ReadOnly`, `Failed`, or an earlier failure of buffered writes that no call has been told yet; in a
+    /// store without its records also `Corrupt` and `Io` of the files. Nothing is changed then.
     pub fn set(&self, id: &[u8], data: &[u8]) -> Result<Accepted> {
-        self.change(|inner, ts| Ok(inner.state.set(id, data.into(), ts)))
+        self.change(id, |inner, ts| Ok(inner.state.set(id, data.into(), ts)))
     }
 
     /// Removes a record.
@@ -35,16 +35,17 @@ impl Store {
     /// # Errors
     /// As [`Store::set`], and `RecordNotFound`.
     pub fn delete(&self, id: &[u8]) -> Result<Accepted> {
-        self.change(|inner, ts| inner.state.delete(id, ts).ok_or_else(|| Error::RecordNotFound { id: id.into() }))
+        self.change(id, |inner, ts| inner.state.delete(id, ts).ok_or_else(|| Error::RecordNotFound { id: id.into() }))
     }
 
-    fn change(&self, apply: impl FnOnce(&mut Inner, u64) -> Result<Arc<Op>>) -> Result<Accepted> {
+    fn change(&self, id: &[u8], apply: impl FnOnce(&mut Inner, u64) -> Result<Arc<Op>>) -> Result<Accepted> {
         let options = &self.shared.options;
         let mut inner = self.shared.inner();
         inner.check_writable(options.read_only)?;
         if inner.batch.is_none() {
             self.check_background(&mut inner)?;
         }
+        let mut inner = self.shared.with_stored(inner, id)?;
         let op = apply(&mut inner, clock::now_ms())?;
         if let Some(batch) = &mut inner.batch {
             batch.ops.push(op);
