@@ -104,6 +104,9 @@ export declare function externalRebaseAnew(handle: number, loaded: number): Refr
 /** Hands over records of the snapshot: a JSON text `[id, value, …]`. */
 export declare function externalRecords(handle: number, records: string): void
 
+/** Another agent's clock has been seen. */
+export declare function externalSeeClock(handle: number, clock: number): void
+
 /** Starts the store, with the values that were migrated. */
 export declare function externalStart(handle: number): Failure | null
 

@@ -17,6 +17,7 @@
  * have taken along is told by the values).
  */
 import * as native from "../binding.js";
+import { applyDelta } from "./delta.js";
 import { toError } from "./errors.js";
 import { common, operationsOf, shown, textOf } from "./operations.js";
 
@@ -30,7 +31,7 @@ const PATIENCE = 5_000;
 const PAUSE = 20;
 
 /** Logs of earlier checkpoints that the manifest remembers. */
-const MOST_FOLDED = 1_000;
+const MOST_FOLDED = 200;
 
 export class Agent {
   #id;
@@ -105,8 +106,9 @@ export class Agent {
   async join(handle, { manifest, operations }) {
     this.#handle = handle;
     this.#manifest = manifest;
-    this.#texts = this.#skipLoad ? [] : operations.map(textOf);
+    this.#texts = operations.map(textOf);
     this.#seen = new Set(this.#texts);
+    if (this.#skipLoad) this.#seeClocks(await this.#files.readLogs(manifest));
     const own = ownLog(manifest, this.#id);
     if (own === undefined) await this.#register();
     else this.path = own;
@@ -177,9 +179,9 @@ export class Agent {
     const { call, load } = this.#files;
     const own = await call("readOps", this.path);
     const { folded } = manifest;
-    let rest = own;
-    if (folded !== undefined && Object.hasOwn(folded, this.path)) rest = own.slice(folded[this.path]);
-    else if (isCovered(/** @type {Generation} */ (await load()), own)) rest = [];
+    const counted = folded !== undefined && Object.hasOwn(folded, this.path);
+    // COMPAT: a checkpoint of upstream's does not say how far it has come.
+    const rest = counted ? own.slice(folded[this.path]) : missing(/** @type {Generation} */ (await load()), own);
     if (rest.length > 0) await call("appendOps", path, rest.map(shown));
   }
 
@@ -210,9 +212,10 @@ export class Agent {
 
   /**
    * Reads what the others have stored, and puts it in its place beneath what is queued here.
-   * @param {{ locked?: boolean }} [options] `locked`: this agent has the compaction lock.
+   * @param {{ locked?: boolean, asked?: boolean }} [options] `locked`: this agent has the compaction lock. `asked`: its
+   *   caller wants to see the others' operations, also where the records were not loaded.
    */
-  async refresh({ locked = false } = {}) {
+  async refresh({ locked = false, asked = false } = {}) {
     const { readLogs, loadSnapshot, handOver, undisturbed } = this.#files;
     if (ownLog(await this.#readManifest(), this.#id) !== this.path) {
       await (locked ? this.#registerNow() : this.#register());
@@ -229,6 +232,11 @@ export class Agent {
     const fresh = operations.filter((_, i) => !this.#seen.has(texts[i]));
     if (this.#isNewLog) native.externalBeginLog(handle);
     this.#isNewLog = false;
+    if (this.#skipLoad && !asked) {
+      this.#seeClocks(operations);
+      this.#follow(manifest, version);
+      return;
+    }
     if (snapshot === undefined) {
       // Nothing of a snapshot is in memory where none was loaded.
       const same = read.same ? common(this.#texts, texts) : 0;
@@ -244,11 +252,25 @@ export class Agent {
     }
     this.#texts = texts;
     this.#seen = new Set(texts);
+    this.#follow(manifest, version);
+  }
+
+  /**
+   * @param {Manifest} manifest
+   * @param {string | null} version
+   */
+  #follow(manifest, version) {
     this.#manifest = manifest;
-    const refused = native.externalFollowManifest(handle, JSON.stringify(manifest));
+    const refused = native.externalFollowManifest(this.#handle, JSON.stringify(manifest));
     if (refused) throw toError(refused);
     // Taken out again since: the next call registers anew.
     this.#manifestVersion = ownLog(manifest, this.#id) === this.path ? version : undefined;
+  }
+
+  /** @param {Operation[]} operations */
+  #seeClocks(operations) {
+    const clock = operations.reduce((most, operation) => Math.max(most, operation.clock ?? 0), 0);
+    native.externalSeeClock(this.#handle, clock);
   }
 
   /** What others have done since the last time. */
@@ -339,17 +361,36 @@ function ownLog({ activeAgentOps }, id) {
 }
 
 /**
- * True if the effect of operations is part of what is stored.
+ * Operations of a log whose effect is not part of what is stored, by the values: where a record is as one of them left
+ * it, those after it are missing; where it is as it was before the first, all are; otherwise somebody has written it
+ * since.
  * @param {Generation} generation
- * @param {Operation[]} appended
+ * @param {Operation[]} log
  */
-function isCovered({ records, operations }, appended) {
+function missing({ records, operations }, log) {
   for (const { op, id, data } of operations) {
     if (op === "set") records.set(id, data);
     else records.delete(id);
   }
-  const last = new Map(appended.map((operation) => [operation.id, operation]));
-  return [...last.values()].every(({ op, id, data }) =>
-    op === "set" ? JSON.stringify(records.get(id)) === JSON.stringify(data) : !records.has(id),
-  );
+  /** @type {Map<string, Operation[]>} */
+  const byId = new Map();
+  for (const operation of log) byId.set(operation.id, [...(byId.get(operation.id) ?? []), operation]);
+  /** @type {Set<Operation>} */
+  const found = new Set();
+  for (const [id, own] of byId) {
+    const now = JSON.stringify(records.get(id));
+    const place = own.findLastIndex(({ op, data }) => now === (op === "set" ? JSON.stringify(data) : undefined));
+    if (place >= 0 || now === before(own[0])) own.slice(place + 1).forEach((operation) => found.add(operation));
+  }
+  return log.filter((operation) => found.has(operation));
+}
+
+/**
+ * The text of a record before an operation; undefined where there was none.
+ * @param {Operation} operation
+ */
+function before({ prev, encoding, data }) {
+  if (prev === null) return undefined;
+  const patch = /** @type {import("../index.js").DeltaPatch} */ (/** @type {unknown} */ (prev));
+  return JSON.stringify(encoding === "delta" ? applyDelta(/** @type {any} */ (data), patch) : prev);
 }

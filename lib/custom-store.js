@@ -375,7 +375,7 @@ export class CustomStore {
     for (;;) {
       const asked = this.#asked.shift();
       if (asked !== undefined) {
-        await this.#agent?.refresh().then(() => asked.resolve(this.#agent?.takeUntold() ?? []), asked.reject);
+        await this.#agent?.refresh({ asked: true }).then(() => asked.resolve(this.#agent?.takeUntold() ?? []), asked.reject);
         this.#told();
         continue;
       }

@@ -29,7 +29,7 @@ const NAME = "@backloghq/opslog";
  * that the option is there, and is no longer to be excused.
  * @type {readonly string[]}
  */
-const NOT_YET = ["agentId", "backend", "skipLoad"];
+const NOT_YET = [];
 const REFUSAL = /is not supported by this version|this version of opslog-native supports no other/;
 
 /** Of a scenario that fails in all combinations the first few say it all. */

@@ -144,6 +144,12 @@ pub fn external_clock(handle: u32) -> f64 {
     with(handle, Store::clock).map_or(0.0, number)
 }
 
+/// Another agent's clock has been seen.
+#[napi(catch_unwind)]
+pub fn external_see_clock(handle: u32, clock: f64) {
+    with(handle, |store| store.see_clock(clock as u64));
+}
+
 /// The agent's log is a new one.
 #[napi(catch_unwind)]
 pub fn external_begin_log(handle: u32) {

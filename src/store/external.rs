@@ -314,6 +314,13 @@ impl Store {
         self.shared.inner().state.agent.as_ref().map_or(0, |agent| agent.clock)
     }
 
+    /// Another agent's clock has been seen.
+    pub fn see_clock(&self, clock: u64) {
+        if let Some(agent) = &mut self.shared.inner().state.agent {
+            agent.clock = agent.clock.max(clock);
+        }
+    }
+
     /// The agent's log is a new one: undo reaches only what comes from here on.
     pub fn begin_log(&self) {
         let mut inner = self.shared.inner();

@@ -8,6 +8,7 @@
 //! the new log from its beginning.
 
 use super::open::{self, Generation};
+use super::partial;
 use super::{Disk, Inner, OnDamage, Phase, Shared, Store};
 use crate::backend::StorageBackend;
 use crate::clock;
@@ -261,6 +262,10 @@ impl Shared {
         let backend = &*self.backend;
         let before = follow.known.len();
         let scan = loop {
+            if self.options.skip_load && partial::is_cleared(backend, &follow.path)? {
+                follow.known.clear();
+                break Scan::default();
+            }
             while let Some(last) = follow.known.last() {
                 if last.stands(backend, &follow.path)? {
                     break;

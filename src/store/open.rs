@@ -143,6 +143,10 @@ impl Opening {
             match &manifest {
                 None => manifest = Some(create_store(&*self.backend, self.options.version)?),
                 Some(existing) => {
+                    if self.options.skip_load && partial::is_cleared(&*self.backend, &existing.active_ops)? {
+                        self.backend.create(&existing.active_ops)?.sync()?;
+                        self.backend.sync_dir(names::OPS)?;
+                    }
                     for scan in &mut self.scans {
                         if scan.report.skipped > 0 {
                             scan.save_copy(&*self.backend)?;

@@ -12,6 +12,7 @@ use super::{Inner, Notice, OnDamage, Options, Shared, Store};
 use crate::backend::StorageBackend;
 use crate::error::{Error, Result};
 use crate::format::manifest::Manifest;
+use crate::format::names;
 use crate::format::op::Text;
 use crate::format::snapshot;
 use crate::log::{Loaded, Log, LogReader, Scan, scan_beside_writer, scan_tail};
@@ -31,7 +32,9 @@ pub(super) fn load_end(backend: &dyn StorageBackend, options: &Options, manifest
     let snapshot = snapshot::Reader::open(backend, &manifest.current_snapshot, manifest.stats.active_records)
         .map_err(|error| open::snapshot_error(backend, manifest, error))?;
     let read = |log: &String| {
-        if options.read_only {
+        if is_cleared(backend, log)? {
+            Ok(Scan { path: log.clone(), ..Scan::default() })
+        } else if options.read_only {
             // It is there and can be read. What it holds is told when it is followed.
             backend.read(log, 0).map(|_| Scan { path: log.clone(), ..Scan::default() })
         } else {
@@ -40,6 +43,17 @@ pub(super) fn load_end(backend: &dyn StorageBackend, options: &Options, manifest
     };
     let scans = manifest.logs().iter().map(read).collect::<Result<Vec<_>>>()?;
     Ok((snapshot.header().version, empty_state(options), scans))
+}
+
+/// True if somebody has removed all logs.
+///
+/// COMPAT: `@backloghq/agentdb` does so at the end of each session in its disk mode, whose records it keeps elsewhere;
+/// upstream takes the log for an empty one. One log that is missing among others is damage.
+pub(super) fn is_cleared(backend: &dyn StorageBackend, log: &str) -> Result<bool> {
+    match backend.stat(log) {
+        Err(error) if error.is_not_found() => Ok(backend.list(names::OPS)?.is_empty()),
+        other => other.map(|_| false),
+    }
 }
 
 /// Refuses stores that cannot be written before their records have been loaded once.
@@ -55,7 +69,7 @@ pub(super) fn check_may_open(
     }
     if manifest.active_agent_ops.is_some() {
         let why = "the operations of several writers have to be put together first".to_owned();
-        return needs_load(why, crate::format::names::MANIFEST);
+        return needs_load(why, names::MANIFEST);
     }
     if stored_version < options.version {
         // Old and new records in one log would all be migrated at the next open, the new ones once more.
@@ -203,7 +217,9 @@ impl Store {
                     (None, all_agents(&**backend, &manifest, skip)?)
                 } else {
                     let log = &manifest.active_ops;
-                    (Some((LogReader::beside_writer(backend.clone(), log, skip)?, log.clone())), Vec::new())
+                    let cleared = is_cleared(&**backend, log)?;
+                    let reader = || LogReader::beside_writer(backend.clone(), log, skip);
+                    (if cleared { None } else { Some((reader()?, log.clone())) }, Vec::new())
                 }
             }
             None => (None, self.history()),
