@@ -131,7 +131,11 @@ export interface StoreOptions {
    * and `checkpointThreshold` is 100 where it is not given.
    */
   backend?: StorageBackend;
-  /** Id of this writer among several writers of one store. Default: none, a single writer. This version refuses it. */
+  /**
+   * Id of this writer among several writers ("agents") of one store, each in a process of its own or not. Any non-empty
+   * string; it stands in every operation. A directory has one live writer of each id, and no single writer meanwhile.
+   * Writes are immediate then, whatever `writeMode` says. Default: none, a single writer.
+   */
   agentId?: string;
   /**
    * When a write is acknowledged. `"immediate"`: once it is written, and synced as `durability` says. `"group"`: when
