@@ -128,6 +128,9 @@ export interface ExternalStep {
   retry?: number
 }
 
+/** Undo reaches the agent's operations above this clock only. */
+export declare function externalUndoAbove(handle: number, clock: number): void
+
 /** What went wrong. */
 export interface Failure {
   /** The engine's message. */

@@ -6,20 +6,23 @@
  * manifest and logs again under it. Appending needs no lock: an agent looks whether the manifest is the one that it
  * knows before it appends, and again afterwards, before its caller is told.
  *
- * A checkpoint says in the manifest how many operations of each log it has taken along (`folded`). What was appended
- * to a log after that is copied as it is to a current log: by the agent that made the checkpoint, once that is
- * published, and by the log's owner when it finds its log gone from the manifest. Both may do so: two copies of an
- * operation (same agent, same clock) count once.
+ * A checkpoint writes the manifest twice: first as it is, with a member that makes it another one (`compacting`), then,
+ * when the snapshot and what all logs hold by then are stored, with the new generation. So an operation that was
+ * appended before the first is taken along; and who appended later finds another manifest afterwards, waits for the
+ * lock, and copies to its next log what was not taken along, before its caller is told. The manifest says how many
+ * operations of each log were (`folded`). No acknowledged operation ever stands in an old log only, whoever crashes when.
  *
- * What could go wrong if: two agents make checkpoints (the lock); an agent takes its last operation off while a peer's
- * checkpoint takes it along (undo needs the lock as well); a backend has no lock that excludes (then as with upstream);
- * agents of upstream register without the lock (an entry that was lost is put back) or make checkpoints (what they
- * have taken along is told by the values).
+ * What could go wrong if: two agents make checkpoints (the lock); an agent takes operations off its log, for an undo or
+ * because a method failed, while a peer's checkpoint takes them along (both need the lock as well); a backend has no
+ * lock that excludes (then as with upstream); a peer's operation was seen and stands in an old log only for a while
+ * (`#unsettled`); an operation that comes after a checkpoint belongs before some that the checkpoint took along (these
+ * come along once more); agents of upstream register without the lock (an entry that was lost is put back) or make
+ * checkpoints (what they have taken along is told by the values).
  */
 import * as native from "../binding.js";
 import { applyDelta } from "./delta.js";
 import { toError } from "./errors.js";
-import { common, operationsOf, shown, textOf } from "./operations.js";
+import { byClockAndAgent, common, operationsOf, shown, textOf } from "./operations.js";
 
 /** @typedef {import("../index.js").Manifest} Manifest */
 /** @typedef {import("../index.js").Operation} Operation */
@@ -29,6 +32,9 @@ import { common, operationsOf, shown, textOf } from "./operations.js";
 /** How long a call waits for the compaction lock, and between two tries. Milliseconds. */
 const PATIENCE = 5_000;
 const PAUSE = 20;
+
+/** So many checkpoints ago an operation that is stored once more may have been seen. */
+const GENERATIONS = 16;
 
 /** Logs of earlier checkpoints that the manifest remembers. */
 const MOST_FOLDED = 200;
@@ -46,10 +52,16 @@ export class Agent {
   #texts = [];
   /** Stored operations that were told or are this agent's own. @type {Set<string>} */
   #seen = new Set();
+  /** The same before the last checkpoints, by `nameOf`: some may be stored once more. @type {Set<string>[]} */
+  #seenBefore = [];
+  /** Logs that a checkpoint has replaced and whose agents have not come back since. @type {Map<string, string>} */
+  #unsettled = new Map();
   /** Operations of others that were applied and not told yet. @type {Operation[]} */
   #untold = [];
   /** This agent's log. */
   path = "";
+  /** The snapshot that its operations come after. */
+  #base = "";
   /** True if the log is a new one since the last refresh. */
   #isNewLog = false;
 
@@ -110,8 +122,27 @@ export class Agent {
     this.#seen = new Set(this.#texts);
     if (this.#skipLoad) this.#seeClocks(await this.#files.readLogs(manifest));
     const own = ownLog(manifest, this.#id);
-    if (own === undefined) await this.#register();
-    else this.path = own;
+    if (own === undefined) {
+      await this.#register();
+    } else {
+      this.path = own;
+      this.#base = manifest.currentSnapshot;
+      native.externalUndoAbove(handle, this.#floor(manifest, operations, await this.#files.call("readOps", own)));
+    }
+  }
+
+  /**
+   * The clock up to which undo does not reach: what a checkpoint took along, and what stands elsewhere than at the end
+   * of this agent's log.
+   * @param {Manifest & { clock?: number }} manifest
+   * @param {Operation[]} operations
+   * @param {Operation[]} log
+   */
+  #floor({ clock = 0 }, operations, log) {
+    const end = log.slice(log.findLastIndex(({ agent }) => agent !== this.#id) + 1);
+    const reached = new Set(end.map(textOf));
+    const beyond = operations.filter((operation) => operation.agent === this.#id && !reached.has(textOf(operation)));
+    return beyond.reduce((most, operation) => Math.max(most, operation.clock ?? 0), clock);
   }
 
   /**
@@ -125,7 +156,19 @@ export class Agent {
     try {
       return await work();
     } finally {
+      await this.unlock(lock);
+    }
+  }
+
+  /**
+   * What was done under the lock is done, whether or not the lock can be given back.
+   * @param {import("../index.js").LockHandle} lock
+   */
+  async unlock(lock) {
+    try {
       await this.#files.call("releaseCompactionLock", lock);
+    } catch (error) {
+      console.error(`opslog: the compaction lock was not released: ${error instanceof Error ? error.message : String(error)}`);
     }
   }
 
@@ -155,7 +198,7 @@ export class Agent {
     if (named === undefined) {
       const single = manifest.activeAgentOps === undefined;
       // Overwritten by a peer that knew nothing of the lock: the log is as good as ever.
-      const overwritten = this.path !== "" && manifest.currentSnapshot === this.#manifest.currentSnapshot && !single;
+      const overwritten = this.path !== "" && manifest.currentSnapshot === this.#base && !single;
       const path = overwritten ? this.path : await call("createAgentOpsFile", this.#id);
       if (single) await this.#keepSingleWritersLog(manifest, path);
       else if (!overwritten && this.path !== "") await this.#keepOwnLog(manifest, path);
@@ -163,10 +206,13 @@ export class Agent {
       await call("writeManifest", { ...manifest, activeAgentOps: { ...others, [this.#id]: path } });
       this.#isNewLog ||= path !== this.path;
       this.path = path;
-    } else {
-      this.#isNewLog ||= named !== this.path;
+    } else if (named !== this.path) {
+      // Entered by a call that failed afterwards, or a peer that knew nothing of the lock has put an old entry back.
+      if (this.path !== "") await this.#keepOwnLog(manifest, named);
+      this.#isNewLog = true;
       this.path = named;
     }
+    this.#base = manifest.currentSnapshot;
     this.#manifestVersion = undefined;
   }
 
@@ -182,7 +228,13 @@ export class Agent {
     const counted = folded !== undefined && Object.hasOwn(folded, this.path);
     // COMPAT: a checkpoint of upstream's does not say how far it has come.
     const rest = counted ? own.slice(folded[this.path]) : missing(/** @type {Generation} */ (await load()), own);
-    if (rest.length > 0) await call("appendOps", path, rest.map(shown));
+    if (rest.length === 0) return;
+    /** @type {Operation[]} */
+    const taken = [];
+    for (const [log, count] of Object.entries(folded ?? {})) taken.push(...(await call("readOps", log)).slice(0, count));
+    const there = new Set((await call("readOps", path)).map(textOf));
+    const kept = withLater(rest, taken).filter((operation) => !there.has(textOf(operation)));
+    if (kept.length > 0) await call("appendOps", path, kept.map(shown));
   }
 
   /**
@@ -224,12 +276,15 @@ export class Agent {
       const manifest = await this.#readManifest();
       const same = manifest.currentSnapshot === this.#manifest.currentSnapshot;
       const snapshot = same || this.#skipLoad ? undefined : await loadSnapshot(manifest.currentSnapshot);
-      return { manifest, same, snapshot, operations: await readLogs(manifest) };
+      return { manifest, same, snapshot, operations: await this.#withUnsettled(manifest, await readLogs(manifest)) };
     });
     const { manifest, operations, snapshot } = read;
     const handle = this.#handle;
     const texts = operations.map(textOf);
-    const fresh = operations.filter((_, i) => !this.#seen.has(texts[i]));
+    // Its own it knows, also those of an earlier session that are stored once more.
+    const fresh = operations.filter(
+      (operation, i) => operation.agent !== this.#id && !this.#seen.has(texts[i]) && !this.#wasSeen(operation),
+    );
     if (this.#isNewLog) native.externalBeginLog(handle);
     this.#isNewLog = false;
     if (this.#skipLoad && !asked) {
@@ -250,9 +305,39 @@ export class Agent {
       const ids = new Set(fresh.map(({ id }) => id));
       this.#untold.push(...fresh, ...operationsOf(pages).filter(({ id }) => !ids.has(id)));
     }
+    if (!read.same) this.#beginGeneration();
     this.#texts = texts;
     this.#seen = new Set(texts);
     this.#follow(manifest, version);
+  }
+
+  /**
+   * What has been seen in a log stays, when a checkpoint has replaced the log without taking it along, until its agent
+   * has copied it.
+   * @param {Manifest & { folded?: Record<string, number> }} manifest
+   * @param {Operation[]} operations
+   */
+  async #withUnsettled(manifest, operations) {
+    const { folded = {} } = manifest;
+    const rests = [];
+    for (const [log] of this.#unsettledIn(manifest)) {
+      if (Object.hasOwn(folded, log)) rests.push(...(await this.#files.call("readOps", log)).slice(folded[log]));
+    }
+    if (rests.length === 0) return operations;
+    const there = new Set(operations.map(textOf));
+    return [...operations, ...rests.filter((operation) => !there.has(textOf(operation)))].sort(byClockAndAgent);
+  }
+
+  /**
+   * Replaced logs whose agents are not in a manifest: path and agent.
+   * @param {Manifest} manifest
+   */
+  #unsettledIn(manifest) {
+    const logs = new Map(this.#unsettled);
+    if (manifest.currentSnapshot !== this.#manifest.currentSnapshot) {
+      for (const [id, path] of Object.entries(this.#manifest.activeAgentOps ?? {})) logs.set(path, id);
+    }
+    return [...logs].filter(([, id]) => ownLog(manifest, id) === undefined);
   }
 
   /**
@@ -260,6 +345,7 @@ export class Agent {
    * @param {string | null} version
    */
   #follow(manifest, version) {
+    this.#unsettled = new Map(this.#unsettledIn(manifest));
     this.#manifest = manifest;
     const refused = native.externalFollowManifest(this.#handle, JSON.stringify(manifest));
     if (refused) throw toError(refused);
@@ -273,22 +359,81 @@ export class Agent {
     native.externalSeeClock(this.#handle, clock);
   }
 
+  #beginGeneration() {
+    this.#seenBefore.push(new Set([...this.#seen].map((text) => nameOf(JSON.parse(text)))));
+    if (this.#seenBefore.length > GENERATIONS) this.#seenBefore.shift();
+    this.#seen = new Set();
+  }
+
+  /** @param {Operation} operation */
+  #wasSeen(operation) {
+    const name = nameOf(operation);
+    return this.#seenBefore.some((names) => names.has(name));
+  }
+
   /** What others have done since the last time. */
   takeUntold() {
     return this.#untold.splice(0);
   }
 
   /**
-   * Operations of this agent's have been appended. If a peer's checkpoint came in between, they are taken along now.
+   * Appends operations of this agent's. They are stored when this resolves, whatever peers have done meanwhile.
    * @param {Operation[]} operations
    */
-  async appended(operations) {
+  async append(operations) {
+    const { call } = this.#files;
+    await call("appendOps", this.path, operations.map(shown));
+    // Under the lock there is no checkpoint that may or may not have taken them along.
+    if ((await call("getManifestVersion")) !== this.#manifestVersion) await this.#register();
+  }
+
+  /**
+   * This agent's operations have been stored.
+   * @param {Operation[]} operations
+   */
+  appended(operations) {
     const texts = operations.map(textOf);
     this.#texts.push(...texts);
     texts.forEach((text) => this.#seen.add(text));
-    if ((await this.#files.call("getManifestVersion")) === this.#manifestVersion) return;
-    if (ownLog(await this.#readManifest(), this.#id) !== this.path) await this.#register();
-    this.#manifestVersion = undefined;
+  }
+
+  /**
+   * Operations that may have been appended, all or some, are taken off the log again; true if that is too late, because
+   * a peer's checkpoint has taken them along: then all of them are stored.
+   * @param {Operation[]} operations
+   * @returns {Promise<boolean>}
+   */
+  async takeBack(operations) {
+    const { call } = this.#files;
+    return this.locked(async () => {
+      const manifest = /** @type {Manifest & { folded?: Record<string, number> }} */ (await this.#readManifest());
+      const log = (await call("readOps", this.path)).map(textOf);
+      const tried = operations.map(textOf);
+      let found = Math.min(log.length, tried.length);
+      while (found > 0 && !tried.slice(0, found).every((text, i) => text === log[log.length - found + i])) found--;
+      const { folded = {} } = manifest;
+      if (Object.hasOwn(folded, this.path) && folded[this.path] > log.length - found) {
+        if (found < tried.length) await call("appendOps", this.path, operations.slice(found).map(shown));
+        await this.#registerNow();
+        return true;
+      }
+      for (; found > 0; found--) await call("truncateLastOp", this.path);
+      return false;
+    });
+  }
+
+  /**
+   * An operation that may have been taken off its log, and was not to be, is put back.
+   * @param {Operation} operation
+   * @param {string} path The log.
+   */
+  async putBack(operation, path) {
+    const { call } = this.#files;
+    const text = textOf(operation);
+    if ((await call("readOps", path)).some((other) => textOf(other) === text)) return;
+    await this.#registerNow();
+    if (this.path !== path && (await call("readOps", this.path)).some((other) => textOf(other) === text)) return;
+    await call("appendOps", this.path, [shown(operation)]);
   }
 
   /**
@@ -302,45 +447,75 @@ export class Agent {
   }
 
   /**
-   * What others have appended since the last refresh, and how many operations each log holds with it.
+   * What others have appended since the last refresh, and how many operations each log holds with it. From here on
+   * whoever appends to a log finds another manifest afterwards.
+   * @param {string} path The new log.
    * @returns {Promise<{ late: Operation[], folded: Record<string, number> }>}
    */
-  async late() {
+  async late(path) {
+    const { call } = this.#files;
+    const current = await this.#readManifest();
+    await call("writeManifest", /** @type {Manifest} */ ({ ...current, compacting: path }));
+    this.#manifestVersion = undefined;
     /** @type {Record<string, number>} */
     const folded = {};
     /** @type {Operation[]} */
-    const late = [];
-    for (const path of logsOf(this.#manifest)) {
-      const operations = await this.#files.call("readOps", path);
-      folded[path] = operations.length;
-      late.push(...operations.filter((operation) => !this.#seen.has(textOf(operation))));
+    const all = [];
+    const earlier = /** @type {{ folded?: Record<string, number> }} */ (this.#manifest).folded ?? {};
+    const unsettled = [...this.#unsettled.keys()].filter((log) => Object.hasOwn(earlier, log));
+    for (const log of new Set([...logsOf(this.#manifest), ...logsOf(current), ...unsettled])) {
+      const operations = await call("readOps", log);
+      folded[log] = operations.length;
+      all.push(...(Object.hasOwn(earlier, log) ? operations.slice(earlier[log]) : operations));
     }
-    const before = Object.entries(/** @type {{ folded?: Record<string, number> }} */ (this.#manifest).folded ?? {});
+    const before = Object.entries(earlier);
     // Somebody may have slept through several checkpoints, but not through any number of them.
-    const kept = before.filter(([path]) => !Object.hasOwn(folded, path)).slice(-MOST_FOLDED);
-    return { late, folded: { ...Object.fromEntries(kept), ...folded } };
+    const kept = before.filter(([log]) => !Object.hasOwn(folded, log)).slice(-MOST_FOLDED);
+    const late = all.filter((operation) => !this.#seen.has(textOf(operation)));
+    return { late: withLater(late, all), folded: { ...Object.fromEntries(kept), ...folded } };
   }
 
   /**
    * A checkpoint of this agent's is the current one.
    * @param {Manifest} manifest
    * @param {string} path The new log.
-   * @param {Record<string, number>} folded Operations that it has taken along of each log.
    */
-  async published(manifest, path, folded) {
-    const { call } = this.#files;
-    const before = logsOf(this.#manifest);
+  published(manifest, path) {
     this.#manifest = manifest;
+    this.#unsettled.clear();
     this.path = path;
+    this.#base = manifest.currentSnapshot;
     this.#isNewLog = true;
     this.#texts = [];
-    // Appended in the last moment, by agents who could not know: copied as it is.
-    for (const old of before) {
-      const rest = (await call("readOps", old)).slice(folded[old]);
-      if (rest.length > 0) await call("appendOps", path, rest.map(shown));
-    }
+    this.#beginGeneration();
     this.#manifestVersion = undefined;
   }
+}
+
+/**
+ * Operations that are to be stored after a snapshot, and with them those that belong after them and that the snapshot
+ * holds already: without these, older values would come back.
+ * @param {Operation[]} operations
+ * @param {Operation[]} taken What the snapshot holds of the logs.
+ */
+function withLater(operations, taken) {
+  /** @type {Map<string, Operation>} */
+  const first = new Map();
+  for (const operation of [...operations].sort(byClockAndAgent).reverse()) first.set(operation.id, operation);
+  const here = new Set(operations.map(textOf));
+  const later = taken.filter((operation) => {
+    const earlier = first.get(operation.id);
+    return earlier !== undefined && byClockAndAgent(operation, earlier) > 0 && !here.has(textOf(operation));
+  });
+  return [...operations, ...later].sort(byClockAndAgent);
+}
+
+/**
+ * What tells an operation from all others, without its values.
+ * @param {Operation} operation
+ */
+function nameOf({ ts, op, id, agent, clock }) {
+  return JSON.stringify([clock, agent, ts, op, id]);
 }
 
 /**

@@ -36,8 +36,8 @@ const ATTEMPTS = 100;
 
 /**
  * What a step of unknown end may have left: operations that were to be appended (pages of JSON text), one that was to
- * be taken off (JSON text), or another manifest than this.
- * @typedef {{ appended: string[] } | { taken: string } | { replaced: Manifest }} Doubt
+ * be taken off a log (JSON text), or another manifest than this; `tried`: an agent's operations.
+ * @typedef {{ appended: string[] } | { tried: Operation[] } | { taken: string, path: string } | { replaced: Manifest }} Doubt
  */
 
 /**
@@ -375,7 +375,7 @@ export class CustomStore {
     for (;;) {
       const asked = this.#asked.shift();
       if (asked !== undefined) {
-        await this.#agent?.refresh({ asked: true }).then(() => asked.resolve(this.#agent?.takeUntold() ?? []), asked.reject);
+        await this.#catchUpAmongAgents().then(asked.resolve, asked.reject);
         this.#told();
         continue;
       }
@@ -394,6 +394,15 @@ export class CustomStore {
       await this.#carryOut(step);
       this.#told();
     }
+  }
+
+  async #catchUpAmongAgents() {
+    const agent = this.#agent;
+    // Closed meanwhile: an agent that is gone registers no more.
+    if (agent === undefined || native.isClosed(this.#handle)) return [];
+    await this.#certain();
+    await agent.refresh({ asked: true });
+    return agent.takeUntold();
   }
 
   /**
@@ -453,16 +462,37 @@ export class CustomStore {
     if (step.kind === "append") {
       const { kind, pages } = (await agent.upToDate()) ? native.externalBeginAgain(this.#handle) : step;
       if (kind === "idle") return;
-      await this.#append(pages);
-      await agent.appended(operationsOf(pages));
+      await this.#appendAmongAgents(agent, operationsOf(pages));
     } else {
       await agent.locked(async () => {
         const { kind, pages } = (await agent.upToDate(true)) ? native.externalBeginAgain(this.#handle) : step;
         if (kind === "idle") return;
-        await this.#takeLast(pages[0]);
+        try {
+          await this.#takeLast(pages[0]);
+        } catch (error) {
+          // Before a peer's checkpoint can tell the one from the other.
+          await agent.putBack(JSON.parse(pages[0]), agent.path).then(() => (this.#doubt = undefined), () => {});
+          throw error;
+        }
         agent.takenOff(JSON.parse(pages[0]));
       });
     }
+  }
+
+  /**
+   * @param {Agent} agent
+   * @param {Operation[]} operations
+   */
+  async #appendAmongAgents(agent, operations) {
+    try {
+      await agent.append(operations);
+    } catch (error) {
+      this.#doubt = { tried: operations };
+      const stored = await agent.takeBack(operations).catch(() => undefined);
+      if (stored !== undefined) this.#doubt = undefined;
+      if (!stored) throw error;
+    }
+    agent.appended(operations);
   }
 
   /**
@@ -488,7 +518,7 @@ export class CustomStore {
       const path = kind === "archive" ? await this.#call("writeArchiveSegment", /** @type {string} */ (segment), records) : undefined;
       await this.#checkpoint(count, { segment: path, archived });
     } finally {
-      await this.#call("releaseCompactionLock", lock);
+      await agent.unlock(lock);
     }
   }
 
@@ -505,7 +535,7 @@ export class CustomStore {
   /** @param {string} operation */
   async #takeLast(operation) {
     const path = this.#log;
-    this.#doubt = { taken: operation };
+    this.#doubt = { taken: operation, path };
     const found = await this.#call("truncateLastOp", path);
     this.#doubt = undefined;
     if (/** @type {unknown} */ (found) === false) {
@@ -534,7 +564,7 @@ export class CustomStore {
       ? this.#call("createOpsFile")
       : this.#call("createAgentOpsFile", agent.id));
     // What others appended while the snapshot was written goes along.
-    const { late, folded } = agent === undefined ? { late: [], folded: {} } : await agent.late();
+    const { late, folded } = agent === undefined ? { late: [], folded: {} } : await agent.late(activeOps);
     if (late.length > 0) await this.#call("appendOps", activeOps, late.map(shown));
     const { archiveSegments, stats } = old;
     /** @type {Manifest} */
@@ -557,13 +587,18 @@ export class CustomStore {
     };
     const text = JSON.stringify(manifest);
     this.#doubt = { replaced: old };
-    await this.#call("writeManifest", manifest);
+    try {
+      await this.#call("writeManifest", manifest);
+    } catch (error) {
+      // Agents go on from what is stored: nobody writes an old manifest back that a peer may have changed since.
+      if (agent === undefined || (await this.#call("readManifest"))?.activeOps !== activeOps) throw error;
+    }
     this.#doubt = undefined;
     const refused = native.externalPublished(this.#handle, text);
     if (refused) throw toError(refused);
     this.#manifest = JSON.parse(text);
     this.#stored = agent === undefined ? 0 : undefined;
-    await agent?.published(this.#manifest, activeOps, folded);
+    agent?.published(this.#manifest, activeOps);
   }
 
   /** @param {ExternalStep} step */
@@ -580,7 +615,12 @@ export class CustomStore {
   async #certain() {
     const doubt = this.#doubt;
     if (doubt === undefined) return;
-    if ("replaced" in doubt) {
+    const agent = this.#agent;
+    if ("tried" in doubt) {
+      await agent?.takeBack(doubt.tried);
+    } else if (agent !== undefined) {
+      if ("taken" in doubt) await agent.locked(() => agent.putBack(JSON.parse(doubt.taken), doubt.path));
+    } else if ("replaced" in doubt) {
       const { replaced } = doubt;
       const found = await this.#call("readManifest");
       if (found?.activeOps !== replaced.activeOps) await this.#call("writeManifest", replaced);
@@ -591,7 +631,7 @@ export class CustomStore {
         for (let extra = this.#extra(texts, operationsOf(doubt.appended).map(textOf)); extra > 0; extra--) {
           await this.#call("truncateLastOp", path);
         }
-      } else if (!this.#stands(texts, doubt.taken)) {
+      } else if ("taken" in doubt && !this.#stands(texts, doubt.taken)) {
         await this.#call("appendOps", path, [JSON.parse(doubt.taken)]);
       }
     }

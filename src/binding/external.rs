@@ -150,6 +150,12 @@ pub fn external_see_clock(handle: u32, clock: f64) {
     with(handle, |store| store.see_clock(clock as u64));
 }
 
+/// Undo reaches the agent's operations above this clock only.
+#[napi(catch_unwind)]
+pub fn external_undo_above(handle: u32, clock: f64) {
+    with(handle, |store| store.undo_above(clock as u64));
+}
+
 /// The agent's log is a new one.
 #[napi(catch_unwind)]
 pub fn external_begin_log(handle: u32) {

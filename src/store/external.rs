@@ -321,6 +321,13 @@ impl Store {
         }
     }
 
+    /// Undo reaches the agent's operations above this clock only.
+    pub fn undo_above(&self, clock: u64) {
+        if let Some(agent) = &mut self.shared.inner().state.agent {
+            agent.floor = agent.floor.max(clock);
+        }
+    }
+
     /// The agent's log is a new one: undo reaches only what comes from here on.
     pub fn begin_log(&self) {
         let mut inner = self.shared.inner();
