@@ -55,6 +55,17 @@ pub enum Step {
     Close(Option<u64>),
 }
 
+/// What a `close` that failed may have given back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Left {
+    /// Nothing: the store is open as before.
+    Nothing,
+    /// The lock: the store takes no more writes, and may be closed again.
+    Lock,
+    /// Everything: the store is closed.
+    Store,
+}
+
 /// The step that is being carried out.
 #[derive(Debug)]
 enum Running {
@@ -268,9 +279,8 @@ impl Store {
         shared.wake();
     }
 
-    /// The current step could not be carried out, and nothing of it has happened. `gone`: the store takes no more calls
-    /// (its lock has been given back).
-    pub fn step_failed(&self, error: Error, gone: bool) {
+    /// The current step could not be carried out, and nothing of it has happened, apart from what a `close` has `left`.
+    pub fn step_failed(&self, error: Error, left: Left) {
         let shared = &self.shared;
         let mut disk = shared.disk();
         let Some(running) = disk.external.as_mut().and_then(|external| external.running.take()) else { return };
@@ -284,7 +294,12 @@ impl Store {
                 inner.state.moment = None;
                 inner.take_back(&error, |place, _| place == 0);
             }
-            Running::Close { ticket, .. } => shared.end_close(ticket, Err(error), gone),
+            Running::Close { ticket, .. } => {
+                if left == Left::Lock {
+                    shared.inner().failed = Some(error.clone());
+                }
+                shared.end_close(ticket, Err(error), left == Left::Store);
+            }
         }
         shared.wake();
     }
