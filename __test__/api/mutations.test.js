@@ -1,9 +1,8 @@
 /** CONTRACT.md 1: `set` and `delete`, and what they refuse. */
-import { readFileSync } from "node:fs";
 import { beforeEach, describe, expect, it } from "vitest";
 import { temporaryDirectory } from "../support/directory.js";
 import { rejectionOf } from "../support/errors.js";
-import { logPathOf } from "../support/files.js";
+import { logLinesOf } from "../support/files.js";
 import { openStore, stateIn, stateOf, withStore, WRITE_MODES } from "../support/stores.js";
 
 const cycle = {};
@@ -102,7 +101,7 @@ describe("set refuses", () => {
   async function expectUntouched() {
     expect(store.entries()).toEqual([["a", { n: 1 }]]);
     expect(store.getOps()).toHaveLength(1);
-    expect(readFileSync(logPathOf(dir), "utf8").trim().split("\n")).toHaveLength(1);
+    expect(logLinesOf(dir)).toHaveLength(1);
     await store.set("b", { n: 2 });
     await store.close();
     expect((await stateOf(dir)).entries).toEqual([["a", { n: 1 }], ["b", { n: 2 }]]);
