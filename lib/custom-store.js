@@ -32,6 +32,9 @@ const LONGEST = 2 ** 31 - 1;
 /** How often a reader begins again because the manifest has changed meanwhile. */
 const ATTEMPTS = 100;
 
+/** How long until what is in doubt is looked at again, in milliseconds. */
+const RETRY = 100;
+
 /** How many superseded logs a manifest names, for readers. */
 const KEEP_LOGS = 64;
 
@@ -334,11 +337,15 @@ export class CustomStore {
   }
 
   async #work() {
+    // `flush` and others that store nothing find certain what can be made so.
+    await this.#certain().catch(() => {});
     for (;;) {
       const step = native.externalStep(this.#handle, this.#due);
       if (step.kind === "idle") {
         this.#working = false;
         this.#wait(step);
+        // What is in doubt must not wait for the next call. (It does not keep the process alive.)
+        if (this.#doubt !== undefined) setTimeout(() => this.run(), RETRY).unref();
         this.#told();
         return;
       }
