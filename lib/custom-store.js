@@ -52,6 +52,12 @@ const KEEP_LOGS = 64;
  * @property {Operation[]} operations
  */
 
+/**
+ * A log that another superseded: when (ms), how many of its operations that one began with, and whether it was an
+ * archive call's.
+ * @typedef {{ path: string, since: number, carried: number, archived?: boolean }} Superseded
+ */
+
 /** An archive segment, its records as pages. @typedef {{ period: string, pages: string[] }} Segment */
 
 export class CustomStore {
@@ -84,7 +90,7 @@ export class CustomStore {
   #reads = new Set();
   /** Nothing is called any more. */
   #ended = false;
-  /** Where a reader stands: a log, and the texts of its operations as far as they are known. */
+  /** Where a reader stands: a log, and the texts of its operations. No path: it has read the logs of several agents. */
   #known = { path: "", texts: /** @type {string[]} */ ([]) };
 
   /**
@@ -260,9 +266,9 @@ export class CustomStore {
     if (refused) throw toError(refused);
     this.#manifest = copyOf(manifest);
     this.#stored = this.#skipLoad ? undefined : operations.length;
-    this.#known = { path: manifest.activeOps, texts: operations.map(textOf) };
-    if (this.#settings.readOnly) return;
     const several = manifest.activeAgentOps !== undefined;
+    this.#known = { path: several ? "" : manifest.activeOps, texts: operations.map(textOf) };
+    if (this.#settings.readOnly) return;
     if (this.#skipLoad && several) {
       throw withCode(new Error("Cannot write a store of several agents in skipLoad mode"), "OPSLOG_INVALID");
     }
@@ -463,7 +469,7 @@ export class CustomStore {
         created: stats.created,
         lastCheckpoint: new Date().toISOString(),
       },
-      previous: previousOf(old),
+      previous: previousOf(old, segment !== undefined),
     });
     const text = JSON.stringify(manifest);
     this.#doubt = { replaced: old };
@@ -591,7 +597,9 @@ export class CustomStore {
     const path = manifest.activeOps;
     const { archiveSegments, stats } = currentManifest(handle);
     const archived =
-      stats.archivedRecords !== manifest.stats.archivedRecords || archiveSegments.length !== manifest.archiveSegments.length;
+      way.archived ||
+      stats.archivedRecords !== manifest.stats.archivedRecords ||
+      archiveSegments.length !== manifest.archiveSegments.length;
     // Archiving takes records away without an operation.
     const without = archived && !this.#skipLoad ? await this.#loadSnapshot(manifest.currentSnapshot) : undefined;
     return () => {
@@ -640,12 +648,14 @@ export class CustomStore {
    * @param {Manifest} manifest
    */
   async #way(manifest) {
-    /** @type {{ path: string, carried: number }[]} */
+    /** @type {Superseded[]} */
     const superseded = /** @type {any} */ (manifest).previous?.ops ?? [];
     /** @type {{ text: string, fresh?: Operation }[]} What is in the history then, and (`covered` of them) no more. */
     const history = this.#known.texts.map((text) => ({ text }));
     const before = history.length;
     let covered = 0;
+    let archived = false;
+    if (this.#known.path === "") return undefined;
     for (let { path } = this.#known; ; ) {
       const operations = await this.#call("readOps", path);
       if (operations.length === 0 && path !== manifest.activeOps && !(await this.#isThere(path))) return undefined;
@@ -656,11 +666,12 @@ export class CustomStore {
       for (let i = same; i < texts.length; i++) history.push({ text: texts[i], fresh: operations[i] });
       if (path === manifest.activeOps) {
         const fresh = history.flatMap((entry) => entry.fresh ?? []);
-        return { gone: before - (history.length - fresh.length), fresh, covered, texts, operations };
+        return { gone: before - (history.length - fresh.length), fresh, covered, texts, operations, archived };
       }
       const place = superseded.findIndex((log) => log.path === path);
       if (place < 0 || superseded[place].carried > texts.length) return undefined;
       covered = history.length - superseded[place].carried;
+      archived ||= superseded[place].archived === true;
       path = superseded[place + 1]?.path ?? manifest.activeOps;
     }
   }
@@ -694,7 +705,7 @@ export class CustomStore {
       const told = new Set(fresh.map(({ id }) => id));
       const others = operationsOf(pages).filter(({ id }) => !told.has(id));
       native.externalFollowManifest(handle, JSON.stringify(manifest));
-      this.#known = { path: manifest.activeOps, texts };
+      this.#known = { path: "", texts };
       return [{ pages: [JSON.stringify([...fresh, ...others])], inOrder: false }];
     };
   }
@@ -732,14 +743,15 @@ function textOf(operation) {
 /**
  * What the manifest after this one says of earlier files: readers find their way by it.
  * @param {Manifest} manifest
+ * @param {boolean} archived True if records leave the store without an operation.
  */
-function previousOf(manifest) {
+function previousOf(manifest, archived) {
   const { currentSnapshot, activeOps, activeAgentOps } = manifest;
   const since = Date.now();
   const logs = activeAgentOps === undefined ? [activeOps] : Object.values(activeAgentOps);
-  /** @type {{ path: string, since: number, carried: number }[]} */
+  /** @type {Superseded[]} */
   const before = /** @type {any} */ (manifest).previous?.ops ?? [];
-  const ops = [...before, ...logs.map((path) => ({ path, since, carried: 0 }))];
+  const ops = [...before, ...logs.map((path) => ({ path, since, carried: 0, ...(archived && { archived }) }))];
   return { snapshot: currentSnapshot, ops: ops.slice(-KEEP_LOGS) };
 }
 
