@@ -98,9 +98,9 @@ describe("a failed look at what a failed call left", () => {
       if (called === "appendOps") return { when: "half", error: new Error("append") };
       return called === method ? { when: "before", error: broken } : undefined;
     };
-    const batch = store.batch(() => ["b", "c", "d"].forEach((id) => store.set(id, { n: 1 })));
+    const batch = store.batch(() => ["b", "c", "d"].forEach((id) => void store.set(id, { n: 1 })));
     await expect(batch).rejects.toThrow("append");
-    expect(await rejectionOf(store.set("e", { n: 1 }))).toBe(broken);
+    expect(await rejectionOf(/** @type {Promise<void>} */ (store.set("e", { n: 1 })))).toBe(broken);
     expect(store.entries()).toEqual([["a", { n: 0 }]]);
     backend.fault = () => undefined;
     await store.set("e", { n: 2 });
