@@ -10,7 +10,7 @@ import { logLinesOf } from "../support/files.js";
 import { isNative, isUpstream, Store, UpstreamStore } from "../support/implementation.js";
 import { observe, optionsOf, perform, sequences } from "./commands.js";
 
-const RUNS = Number(process.env.FC_RUNS ?? (isNative ? 320 : 120));
+const RUNS = Number(process.env.FC_RUNS ?? (isNative ? 320 : 60));
 // a run of 320 takes about 20 s on two cores
 const TIME_LIMIT_MS = Math.max(120_000, RUNS * 400);
 const SEED = process.env.FC_SEED ? { seed: Number(process.env.FC_SEED) } : {};
