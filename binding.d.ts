@@ -65,8 +65,8 @@ export declare function externalClock(handle: number): number
 /** The current step has been carried out. */
 export declare function externalDone(handle: number): void
 
-/** The current step failed, with the error of this number. `gone`: the store takes no more calls. */
-export declare function externalFailed(handle: number, error: number, gone: boolean): void
+/** The current step failed, with the error of this number. `left`: what may have been given back by then. */
+export declare function externalFailed(handle: number, error: number, left: 'nothing' | 'lock' | 'store'): void
 
 /**
  * A reader's log has changed: takes `gone` operations back, applies others (JSON text of an array), forgets the first

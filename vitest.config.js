@@ -1,13 +1,37 @@
 import { defineConfig } from "vitest/config";
 
+/**
+ * What a caller sees, whoever keeps the files. Tests in there that look at files, or at what only the engine's own writer
+ * does, say so (`hasFiles`, `isNative`).
+ */
+const CONTRACT = ["api", "lifecycle", "streams", "readers", "differential"].map((name) => `__test__/${name}/*.test.js`);
+const CHECKPOINTS = ["threshold", "compact"].map((name) => `__test__/checkpoint/${name}.test.js`);
+
+/**
+ * Tests on another backend, see `__test__/support/implementation.js`.
+ * @param {string} backend
+ * @param {string[]} include
+ */
+const onBackend = (backend, include) => ({
+  extends: /** @type {const} */ (true),
+  test: { name: backend, include, env: { OPSLOG_BACKEND: backend } },
+});
+
 export default defineConfig({
   test: {
-    include: ["__test__/**/*.test.{js,ts}"],
     // a process per file: an addon that brings its process down fails one file, and no file sees another's globals
     pool: "forks",
     // tests that fork children or replay thousands of operations, on a busy two-core machine
     testTimeout: 30_000,
     hookTimeout: 30_000,
     reporters: ["default", "./scripts/plain-reporter.js"],
+    projects: [
+      // everything, on native files
+      { extends: true, test: { name: "native", include: ["__test__/**/*.test.{js,ts}"] } },
+      // an unmodified FsBackend is native files again: that it is recognised shows in a part
+      onBackend("plain", ["__test__/api/{archive,batch,migrate,undo}.test.js", "__test__/lifecycle/*.test.js"]),
+      onBackend("subclass", [...CONTRACT, ...CHECKPOINTS]),
+      onBackend("memory", [...CONTRACT, ...CHECKPOINTS]),
+    ],
   },
 });

@@ -14,12 +14,14 @@ import { resolve } from "node:path";
 import * as native from "../binding.js";
 import { withDirectories } from "./directories.js";
 import { environmentNumber } from "./environment.js";
-import { argumentError, keepError, toError, withCode } from "./errors.js";
+import { argumentError, keepError, stateError, toError, withCode } from "./errors.js";
 import { Agent } from "./custom-agent.js";
 import { FsBackend } from "./fs-backend.js";
 import { migrateRecords, migrateSegment } from "./migrate.js";
-import { byClockAndAgent, common, operationsOf, shown, textOf } from "./operations.js";
+import { byClockAndAgent, operationsOf, shown, textOf } from "./operations.js";
 import { pagesOf, recordsOf } from "./pages.js";
+import { validateManifest } from "./validate.js";
+import { valueText } from "./values.js";
 
 /** @typedef {import("../index.js").StorageBackend} StorageBackend */
 /** @typedef {import("../index.js").Operation} Operation */
@@ -34,10 +36,16 @@ const LONGEST = 2 ** 31 - 1;
 /** How often a reader begins again because the manifest has changed meanwhile. */
 const ATTEMPTS = 100;
 
+/** How long until what is in doubt is looked at again, in milliseconds. */
+const RETRY = 100;
+
+/** How many superseded logs a manifest names, for readers. */
+const KEEP_LOGS = 64;
+
 /**
- * What a step of unknown end may have left: operations that were to be appended (pages of JSON text), one that was to
- * be taken off a log (JSON text), or another manifest than this; `tried`: an agent's operations.
- * @typedef {{ appended: string[] } | { tried: Operation[] } | { taken: string, path: string } | { replaced: Manifest }} Doubt
+ * What a step of unknown end may have left: so many operations more, one less (JSON text) in a log, or another manifest
+ * than this; `tried`: an agent's operations.
+ * @typedef {{ appended: number } | { tried: Operation[] } | { taken: string, path: string } | { replaced: Manifest }} Doubt
  */
 
 /**
@@ -61,6 +69,14 @@ const ATTEMPTS = 100;
  * @property {<R>(read: () => Promise<R>) => Promise<[R, string | null]>} undisturbed
  */
 
+/**
+ * A log that another superseded: when (ms), how many of its operations that one began with, and whether it was an
+ * archive call's.
+ * @typedef {{ path: string, since: number, carried: number, archived?: boolean }} Superseded
+ */
+
+/** An archive segment, its records as pages. @typedef {{ period: string, pages: string[] }} Segment */
+
 export class CustomStore {
   #backend;
   #settings;
@@ -76,8 +92,10 @@ export class CustomStore {
   #manifest = /** @type {any} */ (undefined);
   /** Version of the records when they were read, if it was an older one. @type {number | undefined} */
   #from;
-  /** Operations in the log; unknown until one was counted. @type {number | undefined} */
+  /** Operations in the log; unknown until they are counted. @type {number | undefined} */
   #stored;
+  /** True if an `archive` failed: a segment may hold records that no manifest counts. */
+  #uncounted = false;
   /** @type {Doubt | undefined} */
   #doubt;
   #working = false;
@@ -90,7 +108,11 @@ export class CustomStore {
   #agentLock;
   /** Calls that wait for the others' operations. @type {{ resolve: (ops: Operation[]) => void, reject: (error: unknown) => void }[]} */
   #asked = [];
-  /** Where a reader stands: a log, and the texts of its operations as far as they are known. */
+  /** Calls that are reading. @type {Set<Promise<unknown>>} */
+  #reads = new Set();
+  /** Nothing is called any more. */
+  #ended = false;
+  /** Where a reader stands: a log, and the texts of its operations. No path: it has read the logs of several agents. */
   #known = { path: "", texts: /** @type {string[]} */ ([]) };
 
   /**
@@ -239,7 +261,8 @@ export class CustomStore {
     } catch (error) {
       if (/** @type {{ code?: unknown } | undefined} */ (error)?.code !== "ENOENT") throw error;
       const message = `Snapshot file not found: ${path}. The data directory may be corrupted.`;
-      throw withCode(new Error(message, { cause: error }), "OPSLOG_CORRUPT");
+      const found = /** @type {{ path?: unknown }} */ (error).path ?? path;
+      throw Object.assign(withCode(new Error(message, { cause: error }), "OPSLOG_CORRUPT"), { path: found });
     }
   }
 
@@ -251,7 +274,9 @@ export class CustomStore {
     if (!manifest.activeAgentOps) return this.#call("readOps", manifest.activeOps);
     /** @type {Operation[]} */
     const operations = [];
-    for (const path of Object.values(manifest.activeAgentOps)) operations.push(...(await this.#call("readOps", path)));
+    for (const path of Object.values(manifest.activeAgentOps)) {
+      for (const operation of await this.#call("readOps", path)) operations.push(operation);
+    }
     operations.sort(byClockAndAgent);
     // An operation may have been copied from log to log.
     return operations.filter((operation, i) => i === 0 || textOf(operation) !== textOf(operations[i - 1]));
@@ -267,8 +292,8 @@ export class CustomStore {
     const activeOps = await this.#call("createOpsFile");
     const now = new Date().toISOString();
     const stats = { activeRecords: 0, archivedRecords: 0, opsCount: 0, created: now, lastCheckpoint: now };
-    const manifest = { version, currentSnapshot, activeOps, archiveSegments: [], stats };
-    await this.#call("writeManifest", manifest);
+    const manifest = validateManifest({ version, currentSnapshot, activeOps, archiveSegments: [], stats });
+    await this.#call("writeManifest", copyOf(manifest));
     return { manifest, records: new Map(), version, operations: [] };
   }
 
@@ -303,16 +328,16 @@ export class CustomStore {
     this.#from = from;
     const refused = native.externalStart(handle);
     if (refused) throw toError(refused);
-    this.#manifest = manifest;
+    this.#manifest = copyOf(manifest);
     this.#stored = this.#settings.skipLoad || this.#agent !== undefined ? undefined : operations.length;
-    this.#known = { path: manifest.activeOps, texts: operations.map(textOf) };
+    const several = manifest.activeAgentOps !== undefined;
+    this.#known = { path: several ? "" : manifest.activeOps, texts: operations.map(textOf) };
     if (this.#settings.readOnly) return;
     if (this.#agent !== undefined) {
       await this.#agent.join(handle, generation);
       if (from !== undefined) await this.#fold(from);
       return;
     }
-    const several = manifest.activeAgentOps !== undefined;
     if (this.#settings.skipLoad && several) {
       throw withCode(new Error("Cannot write a store of several agents in skipLoad mode"), "OPSLOG_INVALID");
     }
@@ -324,11 +349,20 @@ export class CustomStore {
    * @param {number | undefined} from Version of the stored records, if they were migrated.
    */
   async #fold(from) {
-    if (from !== undefined && this.#migrate !== undefined) await this.#migrateArchives(this.#migrate, from);
-    native.compact(this.#handle);
-    const step = native.externalStep(this.#handle, true);
-    if (this.#agent === undefined) await this.#checkpoint(step.count ?? 0, {});
-    else await this.#checkpointAmongAgents(this.#agent, step);
+    /** @type {Segment[]} Those that have been changed, as they were. */
+    const changed = [];
+    try {
+      if (from !== undefined && this.#migrate !== undefined) await this.#migrateArchives(this.#migrate, from, changed);
+      native.compact(this.#handle);
+      const step = native.externalStep(this.#handle, true);
+      if (this.#agent === undefined) await this.#checkpoint(step.count ?? 0, {});
+      else await this.#checkpointAmongAgents(this.#agent, step);
+    } catch (error) {
+      // ORDER: the manifest first. It says of which version the segments are: migrated under the old one they would be
+      // migrated again.
+      await this.#certain().then(() => this.#writeSegments(changed)).catch(() => {});
+      throw error;
+    }
     native.externalDone(this.#handle);
   }
 
@@ -336,19 +370,31 @@ export class CustomStore {
    * Migrates the archived records. The interface tells no version of a segment: all are as old as the snapshot.
    * @param {Migrate} migrate
    * @param {number} from
+   * @param {Segment[]} changed Gets the segments as they were, before anything is written.
    */
-  async #migrateArchives(migrate, from) {
-    /** @type {[string, Map<string, unknown>][]} */
+  async #migrateArchives(migrate, from, changed) {
+    /** @type {Segment[]} */
     const segments = [];
+    /** @type {Segment[]} */
+    const before = [];
     for (const path of this.#manifest.archiveSegments) {
       const period = /(?:^|\/)archive-([^/]+)\.json$/.exec(path)?.[1];
       if (period === undefined) {
         throw withCode(new Error(`Cannot migrate archive segment '${path}': its name has no period`), "OPSLOG_INVALID");
       }
       const records = await this.#call("loadArchiveSegment", path);
-      segments.push([period, new Map(migrateSegment([...records], migrate, from))]);
+      // As texts: the caller's function may change the records that it is given.
+      before.push({ period, pages: pagesOf(records) });
+      const migrated = migrateSegment([...records], migrate, from);
+      segments.push({ period, pages: pagesOf(migrated.map(([id, record]) => [id, JSON.parse(valueText(record))])) });
     }
-    for (const [period, records] of segments) await this.#call("writeArchiveSegment", period, records);
+    changed.push(...before);
+    await this.#writeSegments(segments);
+  }
+
+  /** @param {Segment[]} segments */
+  async #writeSegments(segments) {
+    for (const { period, pages } of segments) await this.#call("writeArchiveSegment", period, recordsOf(pages));
   }
 
   /** True for one of several writers. */
@@ -372,6 +418,8 @@ export class CustomStore {
   }
 
   async #work() {
+    // `flush` and others that store nothing find certain what can be made so.
+    await this.#certain().catch(() => {});
     for (;;) {
       const asked = this.#asked.shift();
       if (asked !== undefined) {
@@ -383,6 +431,8 @@ export class CustomStore {
       if (step.kind === "idle") {
         this.#working = false;
         this.#wait(step);
+        // What is in doubt must not wait for the next call. (It does not keep the process alive.)
+        if (this.#doubt !== undefined) setTimeout(() => this.run(), RETRY).unref();
         this.#told();
         return;
       }
@@ -423,7 +473,8 @@ export class CustomStore {
 
   /** @param {ExternalStep} step */
   async #carryOut(step) {
-    let gone = false;
+    /** @type {"nothing" | "lock" | "store"} */
+    let left = "nothing";
     try {
       await this.#certain();
       if (this.#agent !== undefined) await this.#carryOutAmongAgents(this.#agent, step);
@@ -433,15 +484,20 @@ export class CustomStore {
       else if (step.kind === "archive") await this.#archive(step);
       else if (step.count !== undefined) await this.#checkpoint(step.count, {});
       if (step.kind === "close") {
-        if (this.#lock !== undefined) await this.#call("releaseLock", this.#lock.handle);
+        while (this.#reads.size > 0) await Promise.allSettled(this.#reads);
+        if (this.#lock !== undefined) {
+          // ORDER: nothing is written after this, even if it fails: the lock may be somebody else's by then.
+          left = "lock";
+          await this.#call("releaseLock", this.#lock.handle);
+        }
         this.#lock = undefined;
         this.#unlockAgent();
-        // Nothing is written any more, whatever becomes of the rest.
-        gone = true;
+        left = "store";
+        this.#ended = true;
         await this.#call("shutdown");
       }
     } catch (error) {
-      native.externalFailed(this.#handle, keepError(error), gone);
+      native.externalFailed(this.#handle, keepError(error), left);
       // The caller is told by itself; what is in doubt is looked at now, and again before anything else is stored.
       await this.#certain().catch(() => {});
       return;
@@ -516,7 +572,8 @@ export class CustomStore {
       const records = recordsOf(pages);
       const archived = records.size;
       const path = kind === "archive" ? await this.#call("writeArchiveSegment", /** @type {string} */ (segment), records) : undefined;
-      await this.#checkpoint(count, { segment: path, archived });
+      const archivedRecords = agent.manifest.stats.archivedRecords + archived;
+      await this.#checkpoint(count, { segment: path, archivedRecords });
     } finally {
       await agent.unlock(lock);
     }
@@ -526,22 +583,31 @@ export class CustomStore {
   async #append(pages) {
     const operations = operationsOf(pages);
     const { length } = operations;
-    this.#doubt = { appended: pages };
+    const stored = await this.#count();
+    this.#doubt = { appended: length };
     await this.#call("appendOps", this.#log, operations);
     this.#doubt = undefined;
-    if (this.#stored !== undefined) this.#stored += length;
+    this.#stored = stored + length;
   }
 
   /** @param {string} operation */
   async #takeLast(operation) {
     const path = this.#log;
+    // An agent looks for the operation itself.
+    const stored = this.#agent === undefined ? await this.#count() : undefined;
     this.#doubt = { taken: operation, path };
     const found = await this.#call("truncateLastOp", path);
-    this.#doubt = undefined;
     if (/** @type {unknown} */ (found) === false) {
       throw withCode(new Error(`The storage backend found no operation to take off ${path}`), "OPSLOG_FAILED");
     }
-    if (this.#stored !== undefined) this.#stored--;
+    this.#doubt = undefined;
+    if (stored !== undefined) this.#stored = stored - 1;
+  }
+
+  /** How many operations are in the log: what a failed call has done can only be told from their number. */
+  async #count() {
+    this.#stored ??= (await this.#call("readOps", this.#log)).length;
+    return this.#stored;
   }
 
   /** The log that this writer appends to. */
@@ -552,9 +618,9 @@ export class CustomStore {
   /**
    * Stores the records of the current step as a snapshot, with a new log.
    * @param {number} count
-   * @param {{ segment?: string, archived?: number }} change
+   * @param {{ segment?: string, archivedRecords?: number }} change
    */
-  async #checkpoint(count, { segment, archived = 0 }) {
+  async #checkpoint(count, { segment, archivedRecords }) {
     const { version } = this.#settings;
     const agent = this.#agent;
     const old = agent?.manifest ?? this.#manifest;
@@ -567,8 +633,8 @@ export class CustomStore {
     const { late, folded } = agent === undefined ? { late: [], folded: {} } : await agent.late(activeOps);
     if (late.length > 0) await this.#call("appendOps", activeOps, late.map(shown));
     const { archiveSegments, stats } = old;
-    /** @type {Manifest} */
-    const manifest = {
+    // What would not be a manifest must not replace one.
+    const manifest = validateManifest({
       version,
       currentSnapshot,
       activeOps,
@@ -577,14 +643,16 @@ export class CustomStore {
         segment === undefined || archiveSegments.includes(segment) ? [...archiveSegments] : [...archiveSegments, segment],
       stats: {
         activeRecords: count,
-        archivedRecords: stats.archivedRecords + archived,
+        archivedRecords: archivedRecords ?? stats.archivedRecords,
         opsCount: 0,
         created: stats.created,
         lastCheckpoint: new Date().toISOString(),
       },
       // Upstream's clocks begin anew after a checkpoint; ours go on.
-      ...(agent === undefined ? {} : { clock: native.externalClock(this.#handle), folded }),
-    };
+      ...(agent === undefined
+        ? { previous: previousOf(old, segment !== undefined) }
+        : { clock: native.externalClock(this.#handle), folded }),
+    });
     const text = JSON.stringify(manifest);
     this.#doubt = { replaced: old };
     try {
@@ -593,9 +661,9 @@ export class CustomStore {
       // Agents go on from what is stored: nobody writes an old manifest back that a peer may have changed since.
       if (agent === undefined || (await this.#call("readManifest"))?.activeOps !== activeOps) throw error;
     }
-    this.#doubt = undefined;
     const refused = native.externalPublished(this.#handle, text);
     if (refused) throw toError(refused);
+    this.#doubt = undefined;
     this.#manifest = JSON.parse(text);
     this.#stored = agent === undefined ? 0 : undefined;
     agent?.published(this.#manifest, activeOps);
@@ -603,10 +671,25 @@ export class CustomStore {
 
   /** @param {ExternalStep} step */
   async #archive({ segment, pages, count }) {
+    const { archiveSegments, stats } = this.#manifest;
+    const period = /** @type {string} */ (segment);
     const records = recordsOf(pages);
-    const archived = records.size;
-    const path = await this.#call("writeArchiveSegment", /** @type {string} */ (segment), records);
-    await this.#checkpoint(count ?? 0, { segment: path, archived });
+    const ids = [...records.keys()];
+    // Records that are in the segment already take the place of others there.
+    const known = archiveSegments.find((path) => path === period || path.endsWith(`archive-${period}.json`));
+    const before = known === undefined ? undefined : await this.#call("loadArchiveSegment", known);
+    const replaces = this.#uncounted || ids.some((id) => before?.has(id));
+    this.#uncounted = true;
+    const path = await this.#call("writeArchiveSegment", period, records);
+    let archivedRecords = stats.archivedRecords + ids.length;
+    if (replaces) {
+      archivedRecords = 0;
+      for (const each of new Set([...archiveSegments, path])) {
+        archivedRecords += (await this.#call("loadArchiveSegment", each)).size;
+      }
+    }
+    await this.#checkpoint(count ?? 0, { segment: path, archivedRecords });
+    this.#uncounted = false;
   }
 
   /**
@@ -623,15 +706,16 @@ export class CustomStore {
     } else if ("replaced" in doubt) {
       const { replaced } = doubt;
       const found = await this.#call("readManifest");
-      if (found?.activeOps !== replaced.activeOps) await this.#call("writeManifest", replaced);
+      if (found?.activeOps !== replaced.activeOps) await this.#call("writeManifest", copyOf(replaced));
     } else {
       const path = this.#log;
-      const texts = (await this.#call("readOps", path)).map(textOf);
+      const stored = await this.#count();
+      const { length } = await this.#call("readOps", path);
       if ("appended" in doubt) {
-        for (let extra = this.#extra(texts, operationsOf(doubt.appended).map(textOf)); extra > 0; extra--) {
+        for (let extra = Math.min(length - stored, doubt.appended); extra > 0; extra--) {
           await this.#call("truncateLastOp", path);
         }
-      } else if ("taken" in doubt && !this.#stands(texts, doubt.taken)) {
+      } else if ("taken" in doubt && length < stored) {
         await this.#call("appendOps", path, [JSON.parse(doubt.taken)]);
       }
     }
@@ -639,25 +723,20 @@ export class CustomStore {
   }
 
   /**
-   * How many operations of a failed append stand in the log.
-   * @param {string[]} texts
-   * @param {string[]} tried
+   * Runs a call that reads: `close` waits for it.
+   * @template R
+   * @param {() => Promise<R>} read
+   * @returns {Promise<R>}
    */
-  #extra(texts, tried) {
-    if (this.#stored !== undefined) return Math.min(Math.max(texts.length - this.#stored, 0), tried.length);
-    for (let extra = Math.min(tried.length, texts.length); extra > 0; extra--) {
-      if (texts.slice(-extra).every((text, i) => text === tried[i])) return extra;
+  async #reading(read) {
+    if (this.#ended) throw stateError("OPSLOG_NOT_OPEN");
+    const call = read();
+    this.#reads.add(call);
+    try {
+      return await call;
+    } finally {
+      this.#reads.delete(call);
     }
-    return 0;
-  }
-
-  /**
-   * True if an operation that should have been taken off still stands at the end of the log.
-   * @param {string[]} texts
-   * @param {string} operation
-   */
-  #stands(texts, operation) {
-    return this.#stored === undefined ? texts.at(-1) === textOf(JSON.parse(operation)) : texts.length >= this.#stored;
   }
 
   /**
@@ -665,13 +744,13 @@ export class CustomStore {
    * @returns {AsyncGenerator<[string, any], void>}
    */
   async *streamSnapshot() {
-    const { records } = await this.#loadSnapshot(currentManifest(this.#handle).currentSnapshot);
+    const { records } = await this.#reading(() => this.#loadSnapshot(currentManifest(this.#handle).currentSnapshot));
     yield* records;
   }
 
   /** The operations since the current snapshot that are stored. */
   async readOperations() {
-    return this.#readLogs(currentManifest(this.#handle));
+    return this.#reading(() => this.#readLogs(currentManifest(this.#handle)));
   }
 
   /**
@@ -682,7 +761,7 @@ export class CustomStore {
   async loadArchive(name) {
     const { path, failure } = native.findSegment(this.#handle, name);
     if (failure !== undefined || path === undefined) throw toError(/** @type {any} */ (failure));
-    const records = await this.#call("loadArchiveSegment", path);
+    const records = await this.#reading(() => this.#call("loadArchiveSegment", path));
     // A reader cannot store migrated segments: they are migrated as they are read.
     if (!this.#settings.readOnly || this.#from === undefined || this.#migrate === undefined) return records;
     return new Map(migrateSegment([...records], this.#migrate, this.#from));
@@ -701,10 +780,11 @@ export class CustomStore {
       });
       return [{ pages: [JSON.stringify(untold)], inOrder: false }];
     }
-    const [look] = await this.#undisturbed(() => this.#look());
-    // Closed meanwhile.
-    if (native.isClosed(this.#handle)) return [];
-    return look();
+    // What was read is applied before `close`, which waits for it, goes on.
+    return this.#reading(async () => {
+      const [look] = await this.#undisturbed(() => this.#look());
+      return look();
+    });
   }
 
   /**
@@ -714,67 +794,98 @@ export class CustomStore {
   async #look() {
     const manifest = await this.#call("readManifest");
     if (!manifest) throw withCode(new Error("Manifest not found during refresh"), "OPSLOG_NOT_FOUND");
-    const handle = this.#handle;
     if (manifest.activeAgentOps) return this.#lookAtAgents(manifest);
-    const known = this.#known;
-    const way = await this.#way(known, manifest);
+    const way = await this.#way(manifest);
+    if (way === undefined) return this.#lookAnew(manifest);
+    const handle = this.#handle;
     const path = manifest.activeOps;
-    const operations = await this.#call("readOps", path);
-    const texts = operations.map(textOf);
-    const carried = way === undefined ? 0 : way.carried;
-    const same = common(carried === 0 ? [] : /** @type {string[]} */ (way?.texts), texts);
-    const snapshot =
-      path === known.path || this.#settings.skipLoad ? undefined : await this.#loadSnapshot(manifest.currentSnapshot);
+    const { archiveSegments, stats } = currentManifest(handle);
+    const archived =
+      way.archived ||
+      stats.archivedRecords !== manifest.stats.archivedRecords ||
+      archiveSegments.length !== manifest.archiveSegments.length;
+    // Archiving takes records away without an operation.
+    const without = archived && !this.#settings.skipLoad ? await this.#loadSnapshot(manifest.currentSnapshot) : undefined;
     return () => {
-      /** @type {import("../binding.js").RefreshResult[]} */
-      const results = [];
-      const follow = (/** @type {number} */ gone, /** @type {Operation[]} */ fresh) => {
-        const result = native.externalFollow(handle, gone, JSON.stringify(fresh.map(shown)), 0, path);
-        if (result.failure !== undefined) throw toError(result.failure);
-        results.push(result);
-      };
-      const upToThere = snapshot && this.#handOver({ manifest, ...snapshot, operations: operations.slice(0, same) });
-      if (path === known.path) {
-        follow(carried - same, operations.slice(same));
-      } else {
-        if (way !== undefined) follow(way.gone, way.fresh);
-        if (upToThere !== undefined) results.push(native.externalFollowAnew(handle, upToThere.handle));
-        follow(0, operations.slice(same));
+      const loaded = without && this.#handOver({ manifest, ...without, operations: way.operations });
+      const text = JSON.stringify(way.fresh.map(shown));
+      const followed = native.externalFollow(handle, way.gone, text, way.covered, path);
+      if (followed.failure !== undefined) {
+        if (loaded !== undefined) native.release(loaded.handle);
+        throw toError(followed.failure);
       }
+      this.#known = { path, texts: way.texts };
       native.externalFollowManifest(handle, JSON.stringify(manifest));
-      this.#known = { path, texts };
-      return results;
+      if (loaded === undefined) return [followed];
+      // Its operations have been told.
+      const { failure } = native.externalFollowAnew(handle, loaded.handle);
+      return [{ ...followed, failure, inOrder: false }];
     };
   }
 
   /**
-   * From the log that is known to the current one: what the logs in between held that is new, and with how many of
-   * these operations the current log began. Nothing where a log is gone.
-   * @param {{ path: string, texts: string[] }} known
+   * Reads everything again: the way from the log that is known to the current one is gone.
+   * @param {Manifest} manifest
+   * @returns {Promise<() => import("../binding.js").RefreshResult[]>}
+   */
+  async #lookAnew(manifest) {
+    const handle = this.#handle;
+    const path = manifest.activeOps;
+    const snapshot = this.#settings.skipLoad ? undefined : await this.#loadSnapshot(manifest.currentSnapshot);
+    const operations = await this.#call("readOps", path);
+    return () => {
+      const result =
+        snapshot === undefined
+          ? native.externalFollow(handle, 0, JSON.stringify(operations.map(shown)), this.#known.texts.length, path)
+          : native.externalFollowAnew(handle, this.#handOver({ manifest, ...snapshot, operations }).handle);
+      if (result.failure !== undefined) throw toError(result.failure);
+      this.#known = { path, texts: operations.map(textOf) };
+      native.externalFollowManifest(handle, JSON.stringify(manifest));
+      return [result];
+    };
+  }
+
+  /**
+   * From the log that is known, through those that superseded it, to the current one: how many operations at its end
+   * are gone, which came since, how many at its beginning a snapshot covers now, and what the current log holds.
+   * Nothing where the way is gone.
    * @param {Manifest} manifest
    */
-  async #way(known, manifest) {
-    /** @type {{ path: string, carried: number }[]} */
+  async #way(manifest) {
+    /** @type {Superseded[]} */
     const superseded = /** @type {any} */ (manifest).previous?.ops ?? [];
-    /** @type {Operation[]} */
-    const fresh = [];
-    let { path, texts } = known;
-    let gone = 0;
-    while (path !== manifest.activeOps) {
+    /** @type {{ text: string, fresh?: Operation }[]} What is in the history then, and (`covered` of them) no more. */
+    const history = this.#known.texts.map((text) => ({ text }));
+    const before = history.length;
+    let covered = 0;
+    let archived = false;
+    if (this.#known.path === "") return undefined;
+    for (let { path } = this.#known; ; ) {
       const operations = await this.#call("readOps", path);
-      if (operations.length === 0 && texts.length > 0) return undefined;
-      const all = operations.map(textOf);
-      const same = common(texts, all);
-      // Undone since: only operations of the first log have been told.
-      if (path === known.path) gone = texts.length - same;
-      else if (same < texts.length) return undefined;
-      fresh.push(...operations.slice(same));
+      if (operations.length === 0 && path !== manifest.activeOps && !(await this.#isThere(path))) return undefined;
+      const texts = operations.map(textOf);
+      let same = 0;
+      while (same < texts.length && history[covered + same]?.text === texts[same]) same++;
+      history.length = covered + same;
+      for (let i = same; i < texts.length; i++) history.push({ text: texts[i], fresh: operations[i] });
+      if (path === manifest.activeOps) {
+        const fresh = history.flatMap((entry) => entry.fresh ?? []);
+        return { gone: before - (history.length - fresh.length), fresh, covered, texts, operations, archived };
+      }
       const place = superseded.findIndex((log) => log.path === path);
-      const carried = superseded[place]?.carried ?? 0;
-      texts = carried === 0 ? [] : all.slice(-carried);
+      if (place < 0 || superseded[place].carried > texts.length) return undefined;
+      covered = history.length - superseded[place].carried;
+      archived ||= superseded[place].archived === true;
       path = superseded[place + 1]?.path ?? manifest.activeOps;
     }
-    return { gone, fresh, texts, carried: texts.length };
+  }
+
+  /**
+   * True unless a log without operations does not exist at all.
+   * @param {string} path
+   */
+  async #isThere(path) {
+    return (await this.#call("listOpsFiles")).includes(path);
   }
 
   /**
@@ -798,7 +909,7 @@ export class CustomStore {
       const told = new Set(fresh.map(({ id }) => id));
       const others = operationsOf(pages).filter(({ id }) => !told.has(id));
       native.externalFollowManifest(handle, JSON.stringify(manifest));
-      this.#known = { path: manifest.activeOps, texts };
+      this.#known = { path: "", texts };
       return [{ pages: [JSON.stringify([...fresh, ...others])], inOrder: false }];
     };
   }
@@ -812,4 +923,28 @@ function currentManifest(handle) {
 /** The records of the checkpoint that is being made. @param {number} handle */
 function* momentPages(handle) {
   for (let page = native.externalPage(handle); page !== null; page = native.externalPage(handle)) yield page;
+}
+
+/**
+ * What the manifest after this one says of earlier files: readers find their way by it.
+ * @param {Manifest} manifest
+ * @param {boolean} archived True if records leave the store without an operation.
+ */
+function previousOf(manifest, archived) {
+  const { currentSnapshot, activeOps, activeAgentOps } = manifest;
+  const since = Date.now();
+  const logs = activeAgentOps === undefined ? [activeOps] : Object.values(activeAgentOps);
+  /** @type {Superseded[]} */
+  const before = /** @type {any} */ (manifest).previous?.ops ?? [];
+  const ops = [...before, ...logs.map((path) => ({ path, since, carried: 0, ...(archived && { archived }) }))];
+  return { snapshot: currentSnapshot, ops: ops.slice(-KEEP_LOGS) };
+}
+
+/**
+ * A copy that the backend may keep, or that it cannot reach.
+ * @param {Manifest} manifest
+ * @returns {Manifest}
+ */
+function copyOf(manifest) {
+  return JSON.parse(JSON.stringify(manifest));
 }

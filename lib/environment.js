@@ -15,6 +15,9 @@ const stores = new Map();
 /** Stores with something pending: they must not be collected before their callers are told. @type {Set<Sleeper>} */
 const busy = new Set();
 
+/** The same, but what is pending is a caller's backend: a call of it that never ends must not hold the process up. @type {Set<Sleeper>} */
+const held = new Set();
+
 const environment = native.register((handle) => stores.get(handle)?.deref()?.[WAKE]());
 
 // The greatest delay of a timer. It does nothing; referenced, it keeps the event loop alive.
@@ -59,12 +62,16 @@ export function leave(handle, store) {
  * Says whether a store has something pending.
  * @param {Sleeper} store
  * @param {boolean} pending
+ * @param {boolean} [alive] False where somebody else's I/O keeps the process alive, or nothing does.
  */
-export function setBusy(store, pending) {
-  if (pending) {
+export function setBusy(store, pending, alive = true) {
+  if (!pending) {
+    held.delete(store);
+    if (busy.delete(store) && busy.size === 0) keepAlive.unref();
+  } else if (!alive) {
+    held.add(store);
+  } else {
     if (busy.size === 0) keepAlive.ref();
     busy.add(store);
-  } else if (busy.delete(store) && busy.size === 0) {
-    keepAlive.unref();
   }
 }

@@ -75,6 +75,15 @@ export function toError(failure) {
 }
 
 /**
+ * The words of whatever was thrown: a caller's backend may throw what is no error.
+ * @param {unknown} thrown
+ */
+export function wordsOf(thrown) {
+  const { message } = /** @type {{ message?: unknown }} */ (Object(thrown));
+  return typeof message === "string" ? message : show(thrown);
+}
+
+/**
  * How a value is shown in a message: short, and never throwing.
  * @param {unknown} value
  */

@@ -124,7 +124,8 @@ export class FsBackend {
       text = await readFile(path, "utf8");
     } catch (error) {
       if (isMissing(error)) return null;
-      throw error;
+      // Node names no path where it is reading that fails.
+      throw Object.assign(/** @type {Error} */ (error), { path });
     }
     try {
       return validateManifest(parsed(text));

@@ -13,7 +13,7 @@ import * as native from "../binding.js";
 import { Calls } from "./calls.js";
 import { CustomStore } from "./custom-store.js";
 import { WAKE, enter, environmentNumber, leave, setBusy } from "./environment.js";
-import { argumentError, keepError, show, stateError, toError, withCode } from "./errors.js";
+import { argumentError, keepError, show, stateError, toError, withCode, wordsOf } from "./errors.js";
 import { FsBackend, isPlain } from "./fs-backend.js";
 import { migrateLoaded, migrateSegment } from "./migrate.js";
 import { readOptions, signalOf } from "./options.js";
@@ -319,8 +319,11 @@ export class Store {
   static #endTurn(store) {
     store.#kicked = false;
     if (store.#handle < 0) return;
-    if (store.#custom !== undefined) store.#custom.run();
-    else store.#look(native.kick(store.#handle));
+    if (store.#custom !== undefined) {
+      store.#custom.run();
+      // From now on something is pending: the store must not be collected.
+      store[WAKE]();
+    } else store.#look(native.kick(store.#handle));
   }
 
   /** Called by the environment when the engine has results. */
@@ -339,14 +342,14 @@ export class Store {
       const news = native.news(this.#handle);
       if (news.changed !== undefined) this.#view.reordered(JSON.parse(news.changed));
       for (const { message, failure } of news.notices) {
-        console.error(`opslog: ${message}${failure === undefined ? "" : `: ${toError(failure).message}`}`);
+        console.error(`opslog: ${message}${failure === undefined ? "" : `: ${wordsOf(toError(failure))}`}`);
       }
       this.#calls.tell(news);
     }
     const busy = !this.#calls.isEmpty || (this.#buffered && native.isWriting(this.#handle));
     if (busy !== this.#busy) {
       this.#busy = busy;
-      setBusy(this, busy);
+      setBusy(this, busy, this.#custom === undefined);
     }
   }
 

@@ -6,6 +6,8 @@
  * and looked past.
  */
 
+import { wordsOf } from "./errors.js";
+
 /** The greatest delay that a timer takes. */
 const LONGEST = 2 ** 31 - 1;
 
@@ -45,7 +47,7 @@ export class Watch {
       operations = await this.#tail();
       this.#told = "";
     } catch (error) {
-      const { message } = /** @type {Error} */ (error);
+      const message = wordsOf(error);
       if (!this.#stopped && message !== this.#told) console.error(`opslog: watch could not read: ${message}`);
       this.#told = message;
     }

@@ -1,9 +1,9 @@
 /** CONTRACT.md 1: `set` and `delete`, and what they refuse. */
-import { readFileSync } from "node:fs";
 import { beforeEach, describe, expect, it } from "vitest";
 import { temporaryDirectory } from "../support/directory.js";
 import { rejectionOf } from "../support/errors.js";
-import { logPathOf } from "../support/files.js";
+import { logLinesOf } from "../support/files.js";
+import { isNative } from "../support/implementation.js";
 import { openStore, stateIn, stateOf, withStore, WRITE_MODES } from "../support/stores.js";
 
 const cycle = {};
@@ -102,7 +102,7 @@ describe("set refuses", () => {
   async function expectUntouched() {
     expect(store.entries()).toEqual([["a", { n: 1 }]]);
     expect(store.getOps()).toHaveLength(1);
-    expect(readFileSync(logPathOf(dir), "utf8").trim().split("\n")).toHaveLength(1);
+    expect(logLinesOf(dir)).toHaveLength(1);
     await store.set("b", { n: 2 });
     await store.close();
     expect((await stateOf(dir)).entries).toEqual([["a", { n: 1 }], ["b", { n: 2 }]]);
@@ -153,18 +153,21 @@ describe("set refuses", () => {
 });
 
 describe("set under many calls", () => {
-  it("takes 20,000 un-awaited calls of several rounds", async () => {
+  // each is an append of its own where somebody else keeps the files
+  const MANY = isNative ? 5_000 : 500;
+
+  it(`takes ${4 * MANY} un-awaited calls of several rounds`, async () => {
     const dir = temporaryDirectory();
     await withStore(dir, { durability: "os", checkpointThreshold: Infinity }, async (store) => {
       for (let round = 0; round < 4; round++) {
         const pending = [];
-        for (let n = 0; n < 5_000; n++) pending.push(store.set(`k${n}`, { round, n }));
+        for (let n = 0; n < MANY; n++) pending.push(store.set(`k${n}`, { round, n }));
         await Promise.all(pending);
       }
-      expect(store.stats()).toMatchObject({ activeRecords: 5_000, opsCount: 20_000 });
+      expect(store.stats()).toMatchObject({ activeRecords: MANY, opsCount: 4 * MANY });
     });
     const { entries } = await stateOf(dir);
-    expect(entries).toHaveLength(5_000);
+    expect(entries).toHaveLength(MANY);
     expect(entries.every(([id, value], n) => id === `k${n}` && value.round === 3 && value.n === n)).toBe(true);
   });
 

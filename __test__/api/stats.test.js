@@ -1,8 +1,6 @@
 /** CONTRACT.md 1: `stats`, `getManifest`, `flush`, `sync`. */
-import { existsSync } from "node:fs";
-import { join } from "node:path";
 import { beforeEach, describe, expect, it } from "vitest";
-import { temporaryDirectory } from "../support/directory.js";
+import { filesOf, temporaryDirectory } from "../support/directory.js";
 import { Store } from "../support/implementation.js";
 import { logLinesOf, manifestOf } from "../support/files.js";
 import { openStore, stateOf, WRITE_MODES } from "../support/stores.js";
@@ -20,7 +18,7 @@ describe("getManifest", () => {
   function expectCurrent() {
     const { currentSnapshot, activeOps, archiveSegments, stats } = manifestOf(dir);
     expect(store.getManifest()).toEqual({ currentSnapshot, activeOps, archiveSegments, stats });
-    for (const path of [currentSnapshot, activeOps, ...archiveSegments]) expect(existsSync(join(dir, path))).toBe(true);
+    expect(filesOf(dir)).toEqual(expect.arrayContaining([currentSnapshot, activeOps, ...archiveSegments]));
   }
 
   it("is null before open", () => {

@@ -2,16 +2,15 @@
  * Random operation sequences on upstream 0.8.1 and on ours: the same results at every step, and each reads the other's
  * directory to the same records, order and log. `FC_RUNS` sets how many, `FC_SEED` repeats a run.
  */
-import { cpSync } from "node:fs";
 import { join } from "node:path";
 import fc from "fast-check";
 import { expect, it } from "vitest";
-import { makeTemporaryDirectory, removeDirectory } from "../support/directory.js";
+import { copyTo, makeTemporaryDirectory, removeDirectory } from "../support/directory.js";
 import { logLinesOf } from "../support/files.js";
-import { isUpstream, Store, UpstreamStore } from "../support/implementation.js";
+import { isNative, isUpstream, Store, UpstreamStore } from "../support/implementation.js";
 import { observe, optionsOf, perform, sequences } from "./commands.js";
 
-const RUNS = Number(process.env.FC_RUNS ?? 320);
+const RUNS = Number(process.env.FC_RUNS ?? (isNative ? 320 : 60));
 // a run of 320 takes about 20 s on two cores
 const TIME_LIMIT_MS = Math.max(120_000, RUNS * 400);
 const SEED = process.env.FC_SEED ? { seed: Number(process.env.FC_SEED) } : {};
@@ -61,7 +60,7 @@ async function open(Implementation, dir, options) {
 
 /** What an implementation reads from a copy of a directory. */
 async function readBy(Implementation, dir, copy) {
-  cpSync(dir, copy, { recursive: true });
+  copyTo(dir, copy);
   const store = await open(Implementation, copy, { readOnly: true });
   const segments = [...store.listArchiveSegments()].sort();
   const archived = [];

@@ -4,6 +4,8 @@ import { cpSync, lstatSync, mkdtempSync, readdirSync, readFileSync, realpathSync
 import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
 import { onTestFinished, vi } from "vitest";
+import { hasFiles } from "./implementation.js";
+import { copyDisk, forgetDisk, textsOf } from "./memory-backend.js";
 
 // A slow disk or a busy machine is no failure: only a test that hangs should time out.
 vi.setConfig({ testTimeout: 90_000, hookTimeout: 90_000 });
@@ -33,6 +35,18 @@ export function temporaryDirectory() {
  */
 export function removeDirectory(dir) {
   rmSync(dir, { recursive: true, force: true });
+  forgetDisk(dir);
+}
+
+/**
+ * Copies a directory.
+ *
+ * @param {string} dir the directory to copy
+ * @param {string} copy where to
+ */
+export function copyTo(dir, copy) {
+  if (hasFiles) cpSync(dir, copy, { recursive: true });
+  else copyDisk(dir, copy);
 }
 
 /**
@@ -43,7 +57,7 @@ export function removeDirectory(dir) {
  */
 export function copyOf(dir) {
   const copy = join(temporaryDirectory(), "store");
-  cpSync(dir, copy, { recursive: true });
+  copyTo(dir, copy);
   return copy;
 }
 
@@ -56,6 +70,11 @@ export function copyOf(dir) {
 export function treeOf(dir) {
   /** @type {Record<string, string>} */
   const tree = {};
+  const hashOf = (content) => createHash("sha256").update(content).digest("hex");
+  if (!hasFiles) {
+    for (const [path, text] of Object.entries(textsOf(dir))) tree[path] = `file ${text.length} ${hashOf(text)}`;
+    return tree;
+  }
   const visit = (folder) => {
     for (const name of readdirSync(folder).sort()) {
       const path = join(folder, name);
@@ -65,8 +84,7 @@ export function treeOf(dir) {
         tree[relative(dir, path)] = `folder ${mode}`;
         visit(path);
       } else {
-        const hash = createHash("sha256").update(readFileSync(path)).digest("hex");
-        tree[relative(dir, path)] = `file ${mode} ${stat.size} ${hash}`;
+        tree[relative(dir, path)] = `file ${mode} ${stat.size} ${hashOf(readFileSync(path))}`;
       }
     }
   };
@@ -83,5 +101,6 @@ export function treeOf(dir) {
 export function filesOf(dir) {
   return Object.entries(treeOf(dir))
     .filter(([, text]) => text.startsWith("file"))
-    .map(([path]) => path);
+    .map(([path]) => path)
+    .sort();
 }

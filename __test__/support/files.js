@@ -1,13 +1,16 @@
 /** What a store's files say, read without any implementation. */
 import { readFileSync, readdirSync, writeFileSync, mkdirSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
+import { hasFiles } from "./implementation.js";
+import { diskOf } from "./memory-backend.js";
 
 /**
  * @param {string} dir store directory
  * @returns {any} the parsed manifest
  */
 export function manifestOf(dir) {
-  return JSON.parse(readFileSync(join(dir, "manifest.json"), "utf8"));
+  const text = hasFiles ? readFileSync(join(dir, "manifest.json"), "utf8") : diskOf(dir)?.manifest;
+  return JSON.parse(text ?? "null");
 }
 
 /**
@@ -31,7 +34,8 @@ export function snapshotPathOf(dir) {
  * @returns {string} the current log's text
  */
 export function logTextOf(dir) {
-  return readFileSync(logPathOf(dir), "utf8");
+  if (hasFiles) return readFileSync(logPathOf(dir), "utf8");
+  return diskOf(dir)?.logs.get(manifestOf(dir).activeOps)?.map((text) => `${text}\n`).join("") ?? "";
 }
 
 /**
@@ -47,7 +51,9 @@ export function logLinesOf(dir) {
  * @returns {any[]} the current snapshot's lines: the header, then the records
  */
 export function snapshotLinesOf(dir) {
-  return readFileSync(snapshotPathOf(dir), "utf8").split("\n").filter(Boolean).map((line) => JSON.parse(line));
+  if (hasFiles) return readFileSync(snapshotPathOf(dir), "utf8").split("\n").filter(Boolean).map((line) => JSON.parse(line));
+  const { version, records } = diskOf(dir)?.snapshots.get(manifestOf(dir).currentSnapshot) ?? { version: 0, records: [] };
+  return [{ version }, ...records.map(([id, text]) => ({ id, data: JSON.parse(text) }))];
 }
 
 /**

@@ -8,7 +8,7 @@ use super::text::Utf8;
 use crate::format::json;
 use crate::format::manifest::Manifest;
 use crate::format::names;
-use crate::store::{Migration, Opening, Step, Store, resolve_segment};
+use crate::store::{Left, Migration, Opening, Step, Store, resolve_segment};
 use crate::{Error, Result};
 use napi_derive::napi;
 
@@ -180,10 +180,15 @@ pub fn external_done(handle: u32) {
     with(handle, Store::step_done);
 }
 
-/// The current step failed, with the error of this number. `gone`: the store takes no more calls.
-#[napi(catch_unwind)]
-pub fn external_failed(handle: u32, error: f64, gone: bool) {
-    with(handle, |store| store.step_failed(Error::Backend { number: error as u64 }, gone));
+/// The current step failed, with the error of this number. `left`: what may have been given back by then.
+#[napi(catch_unwind, ts_args_type = "handle: number, error: number, left: 'nothing' | 'lock' | 'store'")]
+pub fn external_failed(handle: u32, error: f64, left: String) {
+    let left = match left.as_str() {
+        "lock" => Left::Lock,
+        "store" => Left::Store,
+        _ => Left::Nothing,
+    };
+    with(handle, |store| store.step_failed(Error::Backend { number: error as u64 }, left));
 }
 
 /// A reader's log has changed: takes `gone` operations back, applies others (JSON text of an array), forgets the first

@@ -46,6 +46,9 @@ pub struct Superseded {
     pub since: u64,
     /// How many of its last operations the next log began with.
     pub carried: u64,
+    /// True if an archive call began the next log: records left the store without an operation.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub archived: bool,
 }
 
 /// The manifest.

@@ -162,6 +162,9 @@ impl Shared {
             if !manifest.archive_segments.contains(&path) {
                 manifest.archive_segments.push(path.clone());
             }
+            if let Some(log) = manifest.previous.ops.last_mut() {
+                log.archived = true;
+            }
             manifest.stats.archived_records = recounted.unwrap_or(manifest.stats.archived_records + added);
             Ok(())
         });

@@ -327,7 +327,7 @@ fn succeed(
     let beyond = kept.len() - within.count();
     superseded.extend(kept.drain(..beyond).map(|log| log.path));
     let carried = log.len() as u64;
-    kept.extend(old.logs().into_iter().map(|path| Superseded { path, since: now, carried }));
+    kept.extend(old.logs().into_iter().map(|path| Superseded { path, since: now, carried, archived: false }));
     let mut manifest = Manifest {
         version,
         current_snapshot: snapshot.to_owned(),

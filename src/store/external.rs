@@ -56,6 +56,17 @@ pub enum Step {
     Close(Option<u64>),
 }
 
+/// What a `close` that failed may have given back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Left {
+    /// Nothing: the store is open as before.
+    Nothing,
+    /// The lock: the store takes no more writes, and may be closed again.
+    Lock,
+    /// Everything: the store is closed.
+    Store,
+}
+
 /// The step that is being carried out.
 #[derive(Debug)]
 enum Running {
@@ -394,9 +405,8 @@ impl Store {
         shared.wake();
     }
 
-    /// The current step could not be carried out, and nothing of it has happened. `gone`: the store takes no more calls
-    /// (its lock has been given back).
-    pub fn step_failed(&self, error: Error, gone: bool) {
+    /// The current step could not be carried out, and nothing of it has happened, apart from what a `close` has `left`.
+    pub fn step_failed(&self, error: Error, left: Left) {
         let shared = &self.shared;
         let mut disk = shared.disk();
         let Some(running) = disk.external.as_mut().and_then(|external| external.running.take()) else { return };
@@ -410,7 +420,12 @@ impl Store {
                 inner.state.moment = None;
                 inner.take_back(&error, |place, _| place == 0);
             }
-            Running::Close { ticket, .. } => shared.end_close(ticket, Err(error), gone),
+            Running::Close { ticket, .. } => {
+                if left == Left::Lock {
+                    shared.inner().failed = Some(error.clone());
+                }
+                shared.end_close(ticket, Err(error), left == Left::Store);
+            }
         }
         shared.wake();
     }
@@ -468,7 +483,9 @@ impl Inner {
     }
 
     fn begin_close(&mut self, ticket: Ticket, options: &Options) -> (Running, Step) {
-        let wanted = options.checkpoint_on_close && !options.read_only && !self.state.history.is_empty();
+        // A partial view must never take the place of the records.
+        let allowed = options.checkpoint_on_close && !options.read_only && !options.skip_load;
+        let wanted = allowed && !self.state.history.is_empty();
         let count = wanted.then(|| self.begin_moment(1));
         (Running::Close { ticket, count: count.unwrap_or_default() }, Step::Close(count))
     }

@@ -154,7 +154,8 @@ impl Shared {
             Some((steps, follow)) => {
                 let archived = !self.options.skip_load
                     && (disk.manifest.stats.archived_records != manifest.stats.archived_records
-                        || disk.manifest.archive_segments != manifest.archive_segments);
+                        || disk.manifest.archive_segments != manifest.archive_segments
+                        || crossed_archive(manifest, disk.follow.as_ref()));
                 // Archiving takes records away without an operation.
                 let without = if archived { Some(self.load(manifest)?) } else { None };
                 let mut applied = self.apply(steps);
@@ -361,6 +362,14 @@ impl Inner {
         self.state = state;
         Refreshed { ops: differences, in_order: false, other: Vec::new() }
     }
+}
+
+/// True if an archive call superseded one of the logs from a reader's place on. It need not change the number of
+/// archived records: those that are in the segment already are replaced.
+fn crossed_archive(manifest: &Manifest, follow: Option<&Follow>) -> bool {
+    follow.is_some_and(|follow| {
+        manifest.previous.ops.iter().skip_while(|log| log.path != follow.path).any(|log| log.archived)
+    })
 }
 
 impl State {

@@ -30,7 +30,7 @@ mod write;
 mod writer;
 
 pub use archive::{load_archive, resolve_segment};
-pub use external::Step;
+pub use external::{Left, Step};
 pub use follow::Refreshed;
 pub use open::{Migration, Opening, RecoveryReport};
 pub use options::{Durability, OnDamage, Options, WriteMode};

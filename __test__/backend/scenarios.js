@@ -1,0 +1,30 @@
+/** What `custom-sharing.test.js` has child processes do. */
+import { FsBackend, Store } from "../../index.js";
+
+/** A write that never ends, and nothing else to do. */
+export async function neverSettles({ dir, report }) {
+  process.on("exit", () => report("exit"));
+  const backend = new FsBackend();
+  const store = new Store();
+  await store.open(dir, { backend: Object.assign(backend, { appendOps: () => new Promise(() => {}) }) });
+  void Promise.resolve(store.set("a", { n: 1 })).then(() => report("stored"));
+  report("waiting");
+}
+
+/** Writes that nobody awaits, one of them buffered. */
+export async function pendingWrites({ dir, report }) {
+  process.on("exit", () => report("exit"));
+  class Reporting extends FsBackend {
+    async appendOps(path, ops) {
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      await super.appendOps(path, ops);
+      report(`stored ${ops.length}`);
+    }
+  }
+  const backend = new Reporting();
+  for (const [name, writeMode] of [["one", "immediate"], ["two", "async"]]) {
+    const store = new Store();
+    await store.open(`${dir}/${name}`, { backend, writeMode, groupCommitMs: 50 });
+    void store.set("a", { n: 1 });
+  }
+}
