@@ -1,7 +1,9 @@
-// From measurements to medians, ratios and a table.
+// From measurements to medians, ratios and tables.
 
 /** @typedef {import("./scenarios.js").Measurement} Measurement */
 /** @typedef {import("./scenarios.js").Scenario} Scenario */
+/** @typedef {import("./scenarios.js").Metric} Metric */
+/** @typedef {import("./scenarios.js").Goal} Goal */
 
 /**
  * A goal of 1.0x says "no slower"; two equally fast contenders differ by a few per cent from run to run.
@@ -9,58 +11,83 @@
 export const NOISE = 0.95;
 
 /**
+ * One metric of one contender.
  * @typedef {object} Row
  * @property {string} scenario
+ * @property {string} metric
  * @property {string} title
  * @property {string} contender
  * @property {string} version
  * @property {string} unit
- * @property {number[]} perSecond every trial
- * @property {number} median per second
- * @property {number} [flushed] median per second, the final `flush` counted in
- * @property {number} [bytes] median of the memory grown
- * @property {number} [ratio] ours against this contender, by the medians of this run
- * @property {number} [goal] what `ratio` should reach
- * @property {boolean} [met]
+ * @property {number} size
+ * @property {number[]} values every trial
+ * @property {number} median
+ * @property {number} [ratio] how many times as good ours is, by the medians of this run; not for ours
+ * @property {Verdict[]} verdicts of the goals against this contender; for ours, of the absolute ones
  */
+
+/** @typedef {{ goal: string, met: boolean }} Verdict */
 
 /**
  * @param {Scenario} scenario
- * @param {Map<string, { version: string, measurements: Measurement[] }>} trials by contender
+ * @param {number} size
+ * @param {Map<string, { version: string, measurements: Measurement[] }>} trials by contender, ours first
  * @returns {Row[]}
  */
-export function summarise(scenario, trials) {
-  /** @type {Row[]} */
-  const rows = [];
-  for (const [contender, { version, measurements }] of trials) {
-    const perSecond = measurements.map(({ operations, seconds }) => operations / seconds);
-    /** @type {Row} */
-    const row = {
-      scenario: scenario.name,
-      title: scenario.title,
-      contender,
-      version,
-      unit: scenario.unit,
-      perSecond,
-      median: median(perSecond),
-    };
-    const flushed = measurements.flatMap(({ operations, flushed }) => (flushed === undefined ? [] : operations / flushed));
-    if (flushed.length > 0 && scenario.guarantee.mode === "async") row.flushed = median(flushed);
-    const bytes = measurements.flatMap(({ bytes }) => bytes ?? []);
-    if (bytes.length > 0) row.bytes = median(bytes);
-
-    const ours = rows[0];
-    if (ours !== undefined) {
-      row.ratio = ours.median / row.median;
-      const goal = scenario.goals.find(({ against }) => against === contender)?.times;
-      if (goal !== undefined) {
-        row.goal = goal;
-        row.met = row.ratio >= (goal === 1 ? NOISE : goal);
-      }
+export function summarise(scenario, size, trials) {
+  return scenario.metrics.flatMap((metric) => {
+    /** @type {Row[]} */
+    const rows = [];
+    for (const [contender, { version, measurements }] of trials) {
+      const values = measurements.map((measurement) => /** @type {number} */ (measurement[metric.name]));
+      const own = median(values);
+      const ours = rows[0]?.median;
+      const title = scenario.title(count(size));
+      rows.push({
+        scenario: scenario.name,
+        metric: metric.name,
+        title: metric.title === undefined ? title : `${title}: ${metric.title}`,
+        contender,
+        version,
+        unit: metric.unit,
+        size,
+        values,
+        median: own,
+        ...(ours === undefined ? {} : { ratio: advantage(metric, ours, own) }),
+        verdicts: metric.goals
+          .filter((goal) => ("against" in goal ? goal.against === contender : ours === undefined))
+          .map((goal) => judge(metric, goal, ours ?? own, own)),
+      });
     }
-    rows.push(row);
+    return rows;
+  });
+}
+
+/**
+ * How many times as good `ours` is as `theirs`.
+ * @param {Pick<Metric, "better">} metric
+ * @param {number} ours
+ * @param {number} theirs
+ */
+export function advantage({ better }, ours, theirs) {
+  return better === "more" ? ours / theirs : theirs / ours;
+}
+
+/**
+ * @param {Pick<Metric, "better" | "unit">} metric
+ * @param {Goal} goal
+ * @param {number} ours
+ * @param {number} theirs
+ * @returns {Verdict}
+ */
+export function judge(metric, goal, ours, theirs) {
+  if ("times" in goal) {
+    const least = goal.times === 1 ? NOISE : goal.times;
+    return { goal: times(goal.times), met: advantage(metric, ours, theirs) >= least };
   }
-  return rows;
+  if ("within" in goal) return { goal: `within ${times(goal.within)}`, met: advantage(metric, theirs, ours) <= goal.within };
+  if ("plus" in goal) return { goal: `at most ${amount(goal.plus, metric.unit)} more`, met: ours - theirs <= goal.plus };
+  return { goal: `at most ${amount(goal.atMost, metric.unit)}`, met: ours <= goal.atMost };
 }
 
 /**
@@ -72,30 +99,26 @@ export function markdown(rows, judged) {
     "| scenario | contender | median | lowest – highest | opslog-native is | goal |",
     "|---|---|---:|---:|---:|---|",
   ];
-  let scenario = "";
+  let last = "";
   for (const row of rows) {
+    const key = `${row.scenario} ${row.metric}`;
+    const goals = row.verdicts.map(({ goal, met }) => (judged ? `${goal}: ${met ? "met" : "**missed**"}` : goal));
     const cells = [
-      row.scenario === scenario ? "" : row.title,
+      key === last ? "" : row.title,
       `${row.contender} ${row.version}`.trim(),
-      `${count(row.median)} ${row.unit}s/s`,
-      `${count(Math.min(...row.perSecond))} – ${count(Math.max(...row.perSecond))}`,
-      row.ratio === undefined ? "" : `${times(row.ratio)} as fast`,
-      row.goal === undefined ? "" : `${times(row.goal)}${judged ? (row.met === true ? ", met" : ", **missed**") : ""}`,
+      amount(row.median, row.unit),
+      `${figure(Math.min(...row.values))} – ${figure(Math.max(...row.values))}`,
+      row.ratio === undefined ? "" : `${times(row.ratio)} as good`,
+      goals.join(", "),
     ];
     lines.push(`| ${cells.join(" | ")} |`);
-    if (row.flushed !== undefined) {
-      const ours = rows.find((other) => other.scenario === row.scenario)?.flushed;
-      const ratio = row.ratio === undefined || ours === undefined ? "" : `${times(ours / row.flushed)} as fast`;
-      lines.push(`| | … until flushed | ${count(row.flushed)} ${row.unit}s/s | | ${ratio} | |`);
-    }
-    if (row.bytes !== undefined) lines.push(`| | … memory grown | ${Math.round(row.bytes / 2 ** 20)} MiB | | | |`);
-    scenario = row.scenario;
+    last = key;
   }
   return lines.join("\n");
 }
 
 /** @param {number[]} values */
-function median(values) {
+export function median(values) {
   const sorted = values.toSorted((a, b) => a - b);
   const middle = Math.floor(sorted.length / 2);
   const high = sorted[middle] ?? NaN;
@@ -103,11 +126,24 @@ function median(values) {
 }
 
 /** @param {number} value */
-function count(value) {
+export function count(value) {
   return Math.round(value).toLocaleString("en-US");
 }
 
+/** @param {number} value */
+function figure(value) {
+  return value >= 100 ? count(value) : String(Number(value.toPrecision(3)));
+}
+
+/**
+ * @param {number} value
+ * @param {string} unit
+ */
+function amount(value, unit) {
+  return unit === "x" ? times(value) : `${figure(value)} ${unit}`;
+}
+
 /** @param {number} ratio */
-function times(ratio) {
+export function times(ratio) {
   return `${ratio >= 10 ? ratio.toFixed(0) : ratio.toFixed(2)}x`;
 }

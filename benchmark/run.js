@@ -2,126 +2,231 @@
 //
 //   npm run bench                          every scenario; exit code 1 if a goal is missed
 //   npm run bench -- --quick               tiny sizes: shows that everything runs; goals are not judged
+//   npm run bench -- --growth              open, memory, set and checkpoint at 10 thousand, 100 thousand, 1 million records
+//   npm run bench -- --growth=5000000      … at sizes of one's own, separated by commas
 //   npm run bench -- --only set-os,open    some scenarios
-//   npm run bench -- --trials 9            trials per contender (default 5)
-//   npm run bench -- --record 4096         bytes of a record (default 250)
+//   npm run bench -- --trials 9            trials per contender (default 5; 3 with records of 4 KB, and for --growth)
+//   npm run bench -- --record 4096         records of one size only (default: 250 bytes, and again 4,096)
+//   npm run bench -- --without lmdb        without a rival
 //   npm run bench -- --dir PATH            where the stores are written (default benchmark/.work)
+//   npm run bench -- --note TEXT           a remark on the circumstances, kept with the results
+//   npm run bench -- --publish             also replaces benchmark/results/published, which is committed
 //
-// Each trial is a process of its own, contenders take turns (A B A B …), medians are compared.
-// The table goes to standard output and, with every single measurement, to benchmark/results/.
+// Each trial is a process of its own, contenders take turns (A B A B …), medians are compared. Every single
+// measurement, the table and a chart go to benchmark/results/, the table to standard output as well.
 
 import { execFile } from "node:child_process";
-import { mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { closeSync, cpSync, fsyncSync, mkdirSync, openSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { loadavg } from "node:os";
 import { join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs, promisify } from "node:util";
 
 import cliProgress from "cli-progress";
 
+import { growthChart, ratioChart } from "./charts.js";
 import { describeMachine } from "./machine.js";
-import { markdown, NOISE, summarise } from "./report.js";
-import { scenarios } from "./scenarios.js";
+import { count, markdown, NOISE, summarise } from "./report.js";
+import { installRivals, unavailable } from "./rivals.js";
+import { growth, scenarios } from "./scenarios.js";
 
 /** @typedef {import("./report.js").Row} Row */
 /** @typedef {import("./scenarios.js").Scenario} Scenario */
 /** @typedef {import("./scenarios.js").Measurement} Measurement */
 
+/**
+ * One scenario at one size.
+ * @typedef {{ scenario: Scenario, contenders: string[], size: number, bytes: number, trials: number }} Item
+ */
+
+const LARGE = 4_096;
+
 const here = fileURLToPath(new URL(".", import.meta.url));
 const { values: flags } = parseArgs({
+  args: process.argv.slice(2).map((flag) => (flag === "--growth" ? "--growth=10000,100000,1000000" : flag)),
   options: {
     quick: { type: "boolean", default: false },
+    growth: { type: "string" },
     only: { type: "string" },
     trials: { type: "string" },
-    record: { type: "string", default: "250" },
+    record: { type: "string" },
+    without: { type: "string", default: "" },
     dir: { type: "string", default: join(here, ".work") },
+    note: { type: "string", default: "" },
+    publish: { type: "boolean", default: false },
   },
 });
-const trialCount = positive("--trials", flags.trials ?? (flags.quick ? "2" : "5"));
-const bytes = positive("--record", flags.record);
-const work = join(resolve(flags.dir), `run-${process.pid}`);
-const chosen = choose(flags.only);
+const without = flags.without.split(",");
+const chosen = flags.growth === undefined ? choose(flags.only) : [growth];
+await installRivals(!flags.quick);
+const missing = await unavailable([...new Set(chosen.flatMap(({ contenders }) => contenders))].filter((name) => !without.includes(name)));
+for (const [contender, reason] of missing) console.error(`${contender} cannot be run here: ${reason}`);
+if (missing.size > 0 && !flags.quick) {
+  console.error(`Give \`--without ${[...missing.keys()].join(",")}\` to measure the others, or see benchmark/package.json.`);
+  process.exit(2);
+}
 
+const work = join(resolve(flags.dir), `run-${process.pid}`);
 mkdirSync(work, { recursive: true });
 const machine = describeMachine(work);
-const turns = chosen.reduce((sum, { contenders }) => sum + contenders.length * trialCount, 0);
+const loadBefore = loadavg()[0] ?? NaN;
+const started = Date.now();
+const items = plan();
 const bar = new cliProgress.SingleBar(
   { format: "{bar} {value}/{total} trials | {task}", stream: process.stderr, clearOnComplete: true },
   cliProgress.Presets.shades_classic,
 );
 
-/** @type {Row[]} */
+/** @type {(Row & { bytes: number })[]} */
 const rows = [];
-bar.start(turns, 0, { task: "" });
+bar.start(
+  items.reduce((sum, { contenders, trials }) => sum + contenders.length * trials, 0),
+  0,
+  { task: "" },
+);
 try {
-  for (const scenario of chosen) rows.push(...(await measure(scenario)));
+  for (const item of items) rows.push(...(await measure(item)));
 } finally {
   bar.stop();
   rmSync(work, { recursive: true, force: true });
 }
-publish();
+await publish();
+
+/** @returns {Item[]} */
+function plan() {
+  const sizes = flags.growth?.split(",").map((size) => positive("--growth", size));
+  const records = flags.record === undefined ? [250, ...(sizes === undefined ? [LARGE] : [])] : [positive("--record", flags.record)];
+  return records.flatMap((bytes) =>
+    chosen.flatMap((scenario) => {
+      const trials = positive("--trials", flags.trials ?? (flags.quick ? "1" : bytes >= LARGE || sizes ? "3" : "5"));
+      const contenders = scenario.contenders.filter((name) => !without.includes(name) && !missing.has(name));
+      const full = bytes >= LARGE ? scenario.size.large : scenario.size.full;
+      const wanted = sizes ?? (full === undefined ? [] : [flags.quick ? scenario.size.quick : full]);
+      return wanted.map((size) => ({ scenario, contenders, size, bytes, trials }));
+    }),
+  );
+}
 
 /**
- * All trials of one scenario.
- * @param {Scenario} scenario
+ * All trials of one scenario at one size.
+ * @param {Item} item
  */
-async function measure(scenario) {
-  const size = flags.quick ? scenario.size.quick : scenario.size.full;
+async function measure({ scenario, contenders, size, bytes, trials }) {
   /** @type {Map<string, { version: string, measurements: Measurement[] }>} */
-  const trials = new Map();
-  /** @param {string} contender */
-  const directory = (contender) => join(work, scenario.name, contender);
-
-  for (const contender of scenario.contenders) {
-    trials.set(contender, { version: "", measurements: [] });
-    const dir = directory(contender);
-    if (scenario.prepare !== undefined) await runTrial({ scenario, contender, stage: "prepare", dir, size });
+  const results = new Map();
+  for (const contender of contenders) {
+    results.set(contender, { version: "", measurements: [] });
+    if (scenario.prepare === undefined) continue;
+    bar.update({ task: `${scenario.name}: filling ${contender}` });
+    await runTrial({ scenario, contender, stage: "prepare", dir: join(work, "prepared", contender), size, bytes });
   }
-  for (let turn = 0; turn < trialCount; turn += 1) {
-    for (const [contender, { measurements }] of trials) {
+  for (let turn = 0; turn < trials; turn += 1) {
+    for (const [contender, { measurements }] of results) {
       bar.update({ task: `${scenario.name}: ${contender}` });
-      const dir = directory(contender);
-      const { version, ...measurement } = await runTrial({ scenario, contender, stage: "run", dir, size });
+      const dir = join(work, contender);
+      mkdirSync(dir);
+      if (scenario.prepare !== undefined) copyStored(join(work, "prepared", contender), dir);
+      const { version, measurement } = await runTrial({ scenario, contender, stage: "run", dir, size, bytes });
       measurements.push(measurement);
-      trials.set(contender, { version, measurements });
-      if (scenario.prepare === undefined) rmSync(dir, { recursive: true, force: true });
+      results.set(contender, { version, measurements });
+      rmSync(dir, { recursive: true, force: true });
       bar.increment();
     }
   }
-  rmSync(join(work, scenario.name), { recursive: true, force: true });
-  return summarise(scenario, trials);
+  rmSync(join(work, "prepared"), { recursive: true, force: true });
+  // the goals are for small records
+  return summarise(scenario, size, results).map((row) => ({ ...row, bytes, verdicts: bytes < LARGE ? row.verdicts : [] }));
 }
 
 /**
- * @param {{ scenario: Scenario, contender: string, stage: "prepare" | "run", dir: string, size: number }} order
- * @returns {Promise<Measurement & { version: string }>}
+ * @param {{ scenario: Scenario, contender: string, stage: "prepare" | "run", dir: string, size: number, bytes: number }} order
+ * @returns {Promise<{ version: string, measurement: Measurement }>}
  */
-async function runTrial({ scenario, contender, stage, dir, size }) {
-  const order = JSON.stringify({ scenario: scenario.name, contender, stage, dir, size, bytes });
-  const { stdout } = await promisify(execFile)(process.execPath, ["--expose-gc", join(here, "trial.js"), order]);
+async function runTrial({ scenario, ...order }) {
+  // a million records as JavaScript objects need more than the default
+  const heap = scenario === growth ? ["--max-old-space-size=16384"] : [];
+  const argument = JSON.stringify({ scenario: scenario.name, ...order });
+  const { stdout } = await promisify(execFile)(process.execPath, ["--expose-gc", ...heap, join(here, "trial.js"), argument]);
   return JSON.parse(stdout);
 }
 
-function publish() {
-  const title = flags.quick ? "Quick run: shows that everything runs. The figures mean nothing." : "Benchmark";
-  const text = [
-    `## ${title}`,
-    "",
+/**
+ * Copies a store and waits until the copy is on the disk: the trial's own syncs must not wait for it.
+ * @param {string} from
+ * @param {string} to
+ */
+function copyStored(from, to) {
+  cpSync(from, to, { recursive: true });
+  for (const entry of readdirSync(to, { recursive: true, withFileTypes: true })) {
+    if (!entry.isFile()) continue;
+    const file = openSync(join(entry.parentPath, entry.name), "r+");
+    fsyncSync(file);
+    closeSync(file);
+  }
+}
+
+async function publish() {
+  const minutes = (Date.now() - started) / 60_000;
+  const circumstances = [
     `${machine.cpu}, ${machine.cores} cores, ${machine.memory}; ${machine.system}; Node ${machine.node}; ${machine.fileSystem}.`,
-    `Records of ${bytes} bytes; ${trialCount} trials per contender, in turns, each in its own process; medians.`,
+    `Load average before the run: ${loadBefore.toFixed(2)}. ${flags.note}`.trim(),
+  ];
+  const kind = flags.growth === undefined ? "bench" : "growth";
+  const parts = [...new Set(items.map(({ bytes }) => bytes))].map((bytes) => {
+    const own = items.filter((item) => item.bytes === bytes);
+    return [
+      `### Records of ${count(bytes)} bytes, ${own[0]?.trials} trials`,
+      "",
+      markdown(
+        rows.filter((row) => row.bytes === bytes),
+        !flags.quick,
+      ),
+    ].join("\n");
+  });
+  const text = [
+    flags.quick ? "## Quick run: shows that everything runs. The figures mean nothing." : `## ${kind === "bench" ? "Benchmark" : "Growth"}`,
     "",
-    markdown(rows, !flags.quick),
+    ...circumstances,
+    `Each trial in its own process, contenders in turns; medians. ${minutes.toFixed(1)} minutes.`,
     "",
-    `"2x as fast" is a ratio of medians of this run. A goal of 1.00x counts as met from ${NOISE}x on.`,
+    parts.join("\n\n"),
+    "",
+    `"2x as good" is a ratio of medians of this run: twice the rate, or half the time, memory or disk.`,
+    `A goal of 1.00x counts as met from ${NOISE}x on. Upstream never syncs, whatever the scenario asks for.`,
     "",
   ].join("\n");
-  const results = join(here, "results");
-  mkdirSync(results, { recursive: true });
-  const date = new Date().toISOString();
-  const file = join(results, `${flags.quick ? "quick" : "bench"}-${date.replaceAll(":", "-")}`);
-  writeFileSync(`${file}.json`, `${JSON.stringify({ date, machine, bytes, trials: trialCount, rows }, null, 2)}\n`);
-  writeFileSync(`${file}.md`, text);
+
+  const date = new Date(started).toISOString();
+  const json = { date, machine, loadBefore, note: flags.note, quick: flags.quick, minutes, missing: Object.fromEntries(missing), rows };
+  const chart = await draw(kind, `Node ${machine.node}, ${machine.cores} cores, ${machine.fileSystem}; records of ${count(rows[0]?.bytes ?? 0)} bytes`);
+  const targets = [join(here, "results", `${flags.quick ? "quick" : kind}-${date.replaceAll(":", "-")}`)];
+  if (flags.publish) targets.push(join(here, "results/published", kind));
+  for (const target of targets) {
+    mkdirSync(resolve(target, ".."), { recursive: true });
+    writeFileSync(`${target}.json`, `${JSON.stringify(json, null, 2)}\n`);
+    writeFileSync(`${target}.md`, text);
+    if (chart !== undefined) writeFileSync(`${target}.svg`, chart);
+  }
   console.log(text);
-  if (!flags.quick && rows.some(({ met }) => met === false)) process.exitCode = 1;
+  const missed = rows.some(({ verdicts }) => verdicts.some(({ met }) => !met));
+  if (!flags.quick && missed) process.exitCode = 1;
+}
+
+/**
+ * @param {string} kind
+ * @param {string} subtitle
+ * @returns {Promise<string | undefined>}
+ */
+async function draw(kind, subtitle) {
+  const own = rows.filter(({ bytes }) => bytes === rows[0]?.bytes);
+  try {
+    return await (kind === "bench" ? ratioChart(own, subtitle) : growthChart(own, subtitle));
+  } catch (error) {
+    // offline: the figures are what counts
+    if (/** @type {NodeJS.ErrnoException} */ (error).code !== "ERR_MODULE_NOT_FOUND") throw error;
+    console.error("No chart: vega and vega-lite are not installed.");
+    return undefined;
+  }
 }
 
 /**

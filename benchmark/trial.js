@@ -1,21 +1,23 @@
 // One trial, in a process of its own. Started by run.js with a JSON argument; prints the measurement as JSON.
 
-import { scenarios } from "./scenarios.js";
+import { growth, scenarios } from "./scenarios.js";
 
 /** @typedef {{ scenario: string, contender: string, stage: "prepare" | "run", dir: string, size: number, bytes: number }} Order */
 
 /** @type {Order} */
 const order = JSON.parse(process.argv[2] ?? "");
-const scenario = scenarios.find(({ name }) => name === order.scenario);
+const scenario = [...scenarios, growth].find(({ name }) => name === order.scenario);
 if (scenario === undefined) throw new Error(`no scenario ${order.scenario}`);
 
 /** @type {import("./contenders/contender.js").Contender} */
 const contender = await import(`./contenders/${order.contender}.js`);
 const { dir, size, bytes } = order;
-const trial = { dir, size, bytes, open: async () => await contender.open(dir, scenario.guarantee) };
+// a store is filled without the automatic checkpoints that `defaults` may have
+const guarantee = order.stage === "prepare" ? { ...scenario.guarantee, defaults: false } : scenario.guarantee;
+const trial = { contender: order.contender, dir, size, bytes, open: async () => await contender.open(dir, guarantee) };
 
-/** @type {Partial<import("./scenarios.js").Measurement>} */
+/** @type {import("./scenarios.js").Measurement} */
 let measurement = {};
 if (order.stage === "prepare") await scenario.prepare?.(trial);
 else measurement = await scenario.run(trial);
-process.stdout.write(JSON.stringify({ version: contender.version, ...measurement }));
+process.stdout.write(JSON.stringify({ version: contender.version, measurement }));

@@ -4,18 +4,27 @@
 /**
  * The guarantee that a scenario asks for.
  * @typedef {object} Guarantee
- * @property {"immediate" | "async"} mode whether a `set` resolves when it is stored or when it is buffered
+ * @property {"immediate" | "group" | "async"} mode whether a `set` resolves when it is stored or when it is buffered
  * @property {"fsync" | "os"} durability what "stored" means: on stable storage, or with the operating system
+ * @property {boolean} [defaults] as a program that gives no options: each contender's own defaults, whatever they are
  */
 
 /**
  * @typedef {object} Handle
- * @property {(id: string, record: object) => Promise<void> | void} set
+ * @property {(id: string, record: object) => Promise<unknown> | void} set
  * @property {(id: string) => unknown} get
  * @property {(entries: readonly [id: string, record: object][]) => Promise<void> | void} batch all or nothing
  * @property {() => Promise<void> | void} flush hands everything buffered to the operating system
  * @property {() => Promise<void> | void} checkpoint leaves the store as a closed program would: compact, quick to open
- * @property {() => Promise<void> | void} close without a checkpoint
+ * @property {() => Promise<void> | void} close without a checkpoint, unless by default
+ * @property {Scans} [scans] of contenders that keep the records in memory
+ */
+
+/**
+ * @typedef {object} Scans
+ * @property {() => unknown[]} all
+ * @property {() => unknown[]} entries
+ * @property {(predicate: (record: any) => boolean) => unknown[]} filter
  */
 
 /**

@@ -1,6 +1,7 @@
 // The handle over a `Store` of opslog's API: the replaced package and its replacement differ in the class alone.
 
 /** @typedef {import("./contender.js").Handle} Handle */
+/** @typedef {import("./contender.js").Guarantee} Guarantee */
 
 /**
  * @param {import("../../index.js").Store<object>} store open
@@ -17,11 +18,20 @@ export function handle(store) {
     flush: () => store.flush(),
     checkpoint: () => store.compact(),
     close: () => store.close(),
+    scans: {
+      all: () => store.all(),
+      entries: () => store.entries(),
+      filter: (predicate) => store.filter(predicate),
+    },
   };
 }
 
 /**
- * No automatic checkpoints, in either package: a scenario measures what its name says.
- * @type {{ checkpointThreshold: number, checkpointOnClose: boolean }}
+ * No automatic checkpoints, in either package, unless the defaults are what is measured.
+ * @param {Guarantee} guarantee
+ * @returns {import("../../index.js").StoreOptions}
  */
-export const noCheckpoints = { checkpointThreshold: Infinity, checkpointOnClose: false };
+export function options({ mode, durability, defaults }) {
+  if (defaults === true) return {};
+  return { writeMode: mode, durability, checkpointThreshold: Infinity, checkpointOnClose: false };
+}

@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 
 import { Store } from "@backloghq/opslog";
 
-import { handle, noCheckpoints } from "./opslog.js";
+import { handle, options } from "./opslog.js";
 
 /** @type {string} */
 export const version = JSON.parse(
@@ -12,9 +12,10 @@ export const version = JSON.parse(
 ).version;
 
 /** @type {import("./contender.js").Contender["open"]} */
-export async function open(dir, { mode }) {
+export async function open(dir, guarantee) {
   /** @type {Store<object>} */
   const store = new Store();
-  await store.open(dir, { ...noCheckpoints, writeMode: mode });
+  const { durability: _unknown, ...known } = options(guarantee);
+  await store.open(dir, /** @type {import("@backloghq/opslog").StoreOptions} */ (known));
   return handle(/** @type {import("../../index.js").Store<object>} */ (/** @type {unknown} */ (store)));
 }

@@ -1,0 +1,3 @@
+// A limit for imports: a module with nothing in it.
+
+export const version = "";
