@@ -583,7 +583,7 @@ export class CustomStore {
         lastCheckpoint: new Date().toISOString(),
       },
       // Upstream's clocks begin anew after a checkpoint; ours go on.
-      ...(agent === undefined ? {} : { clock: native.externalClock(this.#handle), folded }),
+      ...(agent === undefined ? {} : { clock: native.externalClock(this.#handle), follows: old.currentSnapshot, folded }),
     };
     const text = JSON.stringify(manifest);
     this.#doubt = { replaced: old };
