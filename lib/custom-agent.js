@@ -127,6 +127,7 @@ export class Agent {
     } else {
       this.path = own;
       this.#base = manifest.currentSnapshot;
+      if ("compacting" in manifest) this.#manifestVersion = undefined;
       native.externalUndoAbove(handle, this.#floor(manifest, operations, await this.#files.call("readOps", own)));
     }
   }
@@ -193,8 +194,10 @@ export class Agent {
   /** Enters this agent into the manifest, with the operations of its log that no checkpoint has taken along. */
   async #registerNow() {
     const { call } = this.#files;
-    const manifest = await this.#readManifest();
+    const { compacting, ...manifest } = /** @type {Manifest & { compacting?: string }} */ (await this.#readManifest());
     const named = ownLog(manifest, this.#id);
+    // Whoever began a checkpoint is gone: its lock is free.
+    if (compacting !== undefined) await call("writeManifest", manifest);
     if (named === undefined) {
       const single = manifest.activeAgentOps === undefined;
       // Overwritten by a peer that knew nothing of the lock: the log is as good as ever.
@@ -329,14 +332,16 @@ export class Agent {
   }
 
   /**
-   * Replaced logs whose agents are not in a manifest: path and agent.
-   * @param {Manifest} manifest
+   * Replaced logs whose agents are not in a manifest: path and agent. Of the last checkpoint only: one that came in
+   * between has dealt with what came before it.
+   * @param {Manifest & { follows?: string }} manifest
    */
   #unsettledIn(manifest) {
-    const logs = new Map(this.#unsettled);
-    if (manifest.currentSnapshot !== this.#manifest.currentSnapshot) {
-      for (const [id, path] of Object.entries(this.#manifest.activeAgentOps ?? {})) logs.set(path, id);
-    }
+    const { currentSnapshot, activeAgentOps = {} } = this.#manifest;
+    /** @type {Iterable<[string, string]>} */
+    let logs = [];
+    if (manifest.currentSnapshot === currentSnapshot) logs = this.#unsettled;
+    else if (manifest.follows === currentSnapshot) logs = Object.entries(activeAgentOps).map(([id, path]) => [path, id]);
     return [...logs].filter(([, id]) => ownLog(manifest, id) === undefined);
   }
 
@@ -349,8 +354,10 @@ export class Agent {
     this.#manifest = manifest;
     const refused = native.externalFollowManifest(this.#handle, JSON.stringify(manifest));
     if (refused) throw toError(refused);
-    // Taken out again since: the next call registers anew.
-    this.#manifestVersion = ownLog(manifest, this.#id) === this.path ? version : undefined;
+    // Taken out again since: the next call registers anew. While a checkpoint is being made no append is sure without
+    // the lock.
+    const sure = ownLog(manifest, this.#id) === this.path && !("compacting" in manifest);
+    this.#manifestVersion = sure ? version : undefined;
   }
 
   /** @param {Operation[]} operations */

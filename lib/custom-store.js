@@ -651,7 +651,7 @@ export class CustomStore {
       // Upstream's clocks begin anew after a checkpoint; ours go on.
       ...(agent === undefined
         ? { previous: previousOf(old, segment !== undefined) }
-        : { clock: native.externalClock(this.#handle), folded }),
+        : { clock: native.externalClock(this.#handle), follows: old.currentSnapshot, folded }),
     });
     const text = JSON.stringify(manifest);
     this.#doubt = { replaced: old };

@@ -1,0 +1,24 @@
+/**
+ * CONTRACT.md 5: several agents on one store, their backends' steps in an order that a seed decides.
+ *
+ * `OPSLOG_SCHEDULES=20000` runs that many schedules of each kind, from `OPSLOG_SEED` on. A failure names its seed.
+ */
+import { expect, it } from "vitest";
+import "../support/directory.js";
+import { simulate } from "./simulation.js";
+
+const SCHEDULES = Number(process.env.OPSLOG_SCHEDULES ?? 250);
+const FIRST = Number(process.env.OPSLOG_SEED ?? 0);
+
+it.each([
+  ["nobody fails", {}],
+  ["two agents make few calls", { agents: 2, calls: 6 }],
+  ["agents are killed and come back", { kills: 50 }],
+])("no acknowledged operation is lost and nothing comes back when %s", async (_name, how) => {
+  const failed = [];
+  for (let seed = FIRST; seed < FIRST + SCHEDULES; seed++) {
+    const { problems } = await simulate(seed, how);
+    if (problems.length > 0) failed.push({ seed, problems });
+  }
+  expect(failed).toEqual([]);
+}, 10_000 + SCHEDULES * 200);
