@@ -11,7 +11,7 @@ import { diskOf, MemoryBackend } from "../support/memory-backend.js";
 import { choices, seedsOf } from "../support/random.js";
 
 const IDS = ["a", "b", "c", "d", "__proto__", "\ud800", "constructor"];
-const STEPS = 250;
+const STEPS = 150;
 
 /** Records, and what they were before each operation that `undo` can take back. */
 class Model {
@@ -157,7 +157,7 @@ function settled(promise) {
 }
 
 describe.each(["immediate", "group", "async"])("a store on a backend that fails at random (%s)", (writeMode) => {
-  const cases = seedsOf([1, 2, 3, 4, 5, 6]).flatMap((seed) => [[seed, Infinity], [seed, 5]]);
+  const cases = seedsOf([1, 2, 3]).flatMap((seed) => [[seed, Infinity], [seed, 5]]);
 
   it.each(cases)("agrees with a naive model and with what is stored (seed %i, checkpointThreshold %d)", async (seed, threshold) => {
     const told = vi.spyOn(console, "error").mockImplementation(() => {});

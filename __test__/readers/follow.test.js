@@ -15,7 +15,7 @@ import { keyOf, randomSource, writeAtRandom } from "./scenarios.js";
 
 const SCENARIOS = new URL("./scenarios.js", import.meta.url);
 /** Where somebody else keeps the files, a look reads a whole log. */
-const COUNT = isNative ? 3_000 : 400;
+const COUNT = isNative ? 3_000 : 240;
 const MANUAL = { durability: "os", checkpointThreshold: Infinity, checkpointOnClose: false };
 
 /** How a writer in another process is started: always on native files, whoever reads them. */
