@@ -34,6 +34,9 @@ const LONGEST = 2 ** 31 - 1;
 /** How often a reader begins again because the manifest has changed meanwhile. */
 const ATTEMPTS = 100;
 
+/** How often an agent looks what has become of an append that failed, before it tells its caller. */
+const LOOKS = 4;
+
 /**
  * What a step of unknown end may have left: operations that were to be appended (pages of JSON text), one that was to
  * be taken off a log (JSON text), or another manifest than this; `tried`: an agent's operations.
@@ -488,7 +491,11 @@ export class CustomStore {
       await agent.append(operations);
     } catch (error) {
       this.#doubt = { tried: operations };
-      const stored = await agent.takeBack(operations).catch(() => undefined);
+      // Told before it is known, a call would be rejected that a peer's checkpoint takes along.
+      let stored;
+      for (let attempt = 1; stored === undefined && attempt <= LOOKS; attempt++) {
+        stored = await agent.takeBack(operations).catch(() => undefined);
+      }
       if (stored !== undefined) this.#doubt = undefined;
       if (!stored) throw error;
     }
