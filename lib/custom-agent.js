@@ -419,7 +419,11 @@ export class Agent {
       let found = Math.min(log.length, tried.length);
       while (found > 0 && !tried.slice(0, found).every((text, i) => text === log[log.length - found + i])) found--;
       const { folded = {} } = manifest;
-      if (Object.hasOwn(folded, this.path) && folded[this.path] > log.length - found) {
+      const taken = Object.hasOwn(folded, this.path) && folded[this.path] > log.length - found;
+      const named = ownLog(manifest, this.#id);
+      // Copied by a call that failed afterwards.
+      const copied = named !== undefined && named !== this.path && (await call("readOps", named)).some((other) => textOf(other) === tried[0]);
+      if (found > 0 && (taken || copied)) {
         if (found < tried.length) await call("appendOps", this.path, operations.slice(found).map(shown));
         await this.#registerNow();
         return true;

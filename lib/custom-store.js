@@ -42,6 +42,9 @@ const RETRY = 100;
 /** How many superseded logs a manifest names, for readers. */
 const KEEP_LOGS = 64;
 
+/** How often an agent looks what has become of an append that failed, before it tells its caller. */
+const LOOKS = 4;
+
 /**
  * What a step of unknown end may have left: so many operations more, one less (JSON text) in a log, or another manifest
  * than this; `tried`: an agent's operations.
@@ -544,7 +547,11 @@ export class CustomStore {
       await agent.append(operations);
     } catch (error) {
       this.#doubt = { tried: operations };
-      const stored = await agent.takeBack(operations).catch(() => undefined);
+      // Told before it is known, a call would be rejected that a peer's checkpoint takes along.
+      let stored;
+      for (let attempt = 1; stored === undefined && attempt <= LOOKS; attempt++) {
+        stored = await agent.takeBack(operations).catch(() => undefined);
+      }
       if (stored !== undefined) this.#doubt = undefined;
       if (!stored) throw error;
     }

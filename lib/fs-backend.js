@@ -295,8 +295,9 @@ export class FsBackend {
   /** @returns {Promise<string | null>} */
   async getManifestVersion() {
     try {
-      const { mtimeMs } = await stat(join(directoryOf(this), "manifest.json"));
-      return String(mtimeMs);
+      const { mtimeNs, ino, size } = await stat(join(directoryOf(this), "manifest.json"), { bigint: true });
+      // Two manifests within one tick of the file system's clock are different files.
+      return `${mtimeNs}-${ino}-${size}`;
     } catch (error) {
       if (isMissing(error)) return null;
       throw error;

@@ -335,6 +335,8 @@ class Driver {
           },
           (error) => {
             outcome = { error };
+            // Somebody may have seen it meanwhile.
+            for (const id of call.ids ?? [call.id]) model.undone.add(id);
             note(`rejected ${call.kind} ${call.id ?? call.ids ?? ""} ${error.message}`);
             if (!session.failing && !/Compaction lock held/.test(error.message)) problems.push(`${session.name} ${call.kind}: ${error.stack}`);
           },
