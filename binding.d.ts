@@ -82,7 +82,7 @@ export declare function externalFollowManifest(handle: number, manifest: string)
 
 /**
  * Begins to open a store that the caller reads: its manifest (JSON text) and the version of its records.
- * `agent`: the id of the writer, in a store of several.
+ * `agent`: JSON text of the writer's id, in a store of several.
  */
 export declare function externalLoad(env: number, options: OpenOptions, manifest: string, version: number, agent?: string | undefined | null): LoadResult
 

@@ -192,7 +192,7 @@ export class CustomStore {
    */
   async #lockAgent(dir, id) {
     if (!(this.#backend instanceof FsBackend)) return;
-    const { lock, failure } = await native.lockAgent(environmentNumber(), resolve(dir), id);
+    const { lock, failure } = await native.lockAgent(environmentNumber(), resolve(dir), wellFormed(id));
     if (failure !== undefined) throw toError(failure);
     this.#agentLock = lock;
   }
@@ -308,7 +308,7 @@ export class CustomStore {
   #handOver({ manifest, records, version, operations }) {
     const text = JSON.stringify(manifest);
     const environment = environmentNumber();
-    const agent = this.#agent?.id;
+    const agent = this.#agent && JSON.stringify(this.#agent.id);
     const { handle, migrateFrom, failure } = native.externalLoad(environment, this.#settings, text, version, agent);
     if (failure !== undefined || handle === undefined) throw toError(/** @type {any} */ (failure));
     try {
@@ -920,6 +920,14 @@ export class CustomStore {
       return [{ pages: [JSON.stringify([...fresh, ...others])], inOrder: false }];
     };
   }
+}
+
+/**
+ * What stands for an agent id in a file's name: a lone surrogate cannot be told to the engine otherwise.
+ * @param {string} id
+ */
+function wellFormed(id) {
+  return /\p{Surrogate}/u.test(id) ? JSON.stringify(id) : id;
 }
 
 /** @param {number} handle @returns {Manifest} */

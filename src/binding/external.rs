@@ -39,7 +39,7 @@ fn manifest_of(text: &str) -> Result<Manifest> {
 }
 
 /// Begins to open a store that the caller reads: its manifest (JSON text) and the version of its records.
-/// `agent`: the id of the writer, in a store of several.
+/// `agent`: JSON text of the writer's id, in a store of several.
 #[napi(catch_unwind)]
 pub fn external_load(
     env: u32,
@@ -48,8 +48,9 @@ pub fn external_load(
     version: f64,
     agent: Option<String>,
 ) -> LoadResult {
-    let opening = manifest_of(&manifest)
-        .and_then(|manifest| Opening::external(options.into(), manifest, version as u64, agent.as_deref()));
+    let opening = manifest_of(&manifest).and_then(|manifest| {
+        Opening::external(options.into(), manifest, version as u64, agent.as_deref().map(str::as_bytes))
+    });
     match opening {
         Err(error) => LoadResult { failure: Some((&error).into()), ..LoadResult::default() },
         Ok(opening) => {

@@ -87,8 +87,8 @@ impl Manifest {
     /// `Corrupt` with upstream's words for the field that is wrong.
     pub fn parse(bytes: &[u8], path: &str) -> Result<Self> {
         let invalid = |what: &str| Error::corrupt(path, format!("Invalid manifest: {what}"));
-        let document: Value =
-            serde_json::from_slice(bytes).map_err(|error| invalid(&format!("not valid JSON: {error}")))?;
+        let document: Value = serde_json::from_slice(&without_lone_surrogates(bytes))
+            .map_err(|error| invalid(&format!("not valid JSON: {error}")))?;
         if let Some(what) = fault(&document) {
             return Err(invalid(what));
         }
@@ -108,6 +108,41 @@ impl Manifest {
             None => vec![self.active_ops.clone()],
         }
     }
+}
+
+/// JSON text in which each lone surrogate (of an agent id; Rust has no such strings) is U+FFFF and its digits: ids stay
+/// different ones.
+fn without_lone_surrogates(bytes: &[u8]) -> std::borrow::Cow<'_, [u8]> {
+    let mut out: Vec<u8> = Vec::new();
+    let (mut at, mut copied) = (0, 0);
+    while let Some(&byte) = bytes.get(at) {
+        if byte != b'\\' {
+            at += 1;
+            continue;
+        }
+        match (surrogate(bytes, at), surrogate(bytes, at + 6)) {
+            (Some(0xd800..=0xdbff), Some(0xdc00..=0xdfff)) => at += 12,
+            (Some(unit), _) => {
+                out.extend_from_slice(bytes.get(copied..at).unwrap_or_default());
+                out.extend_from_slice(format!("\\uffff{unit:04x}").as_bytes());
+                at += 6;
+                copied = at;
+            }
+            (None, _) => at += 2,
+        }
+    }
+    if copied == 0 {
+        return bytes.into();
+    }
+    out.extend_from_slice(bytes.get(copied..).unwrap_or_default());
+    out.into()
+}
+
+/// The surrogate that is escaped at a place.
+fn surrogate(bytes: &[u8], at: usize) -> Option<u16> {
+    let digits = bytes.get(at..at + 6)?.strip_prefix(b"\\u")?;
+    let unit = u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
+    (0xd800..=0xdfff).contains(&unit).then_some(unit)
 }
 
 /// The first field that upstream's validator objects to, in its words.

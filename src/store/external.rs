@@ -94,7 +94,7 @@ impl External {
 
 impl Opening {
     /// A store that is read by the caller: hand it over with [`Opening::push_records`] and [`Opening::push_operations`].
-    /// `agent`: the id of the writer, in a store of several.
+    /// `agent`: JSON text of the writer's id, in a store of several.
     ///
     /// # Errors
     /// `NewerVersion`.
@@ -102,7 +102,7 @@ impl Opening {
         mut options: Options,
         manifest: Manifest,
         stored_version: u64,
-        agent: Option<&str>,
+        agent: Option<&[u8]>,
     ) -> Result<Self> {
         if stored_version > options.version {
             let path = manifest.current_snapshot;
@@ -111,7 +111,7 @@ impl Opening {
         options.checkpoint_threshold.get_or_insert(THRESHOLD);
         // What earlier checkpoints took out of the logs had clocks as well.
         let clock = manifest.other.get("clock").and_then(serde_json::Value::as_u64).unwrap_or_default();
-        let agent = agent.map(|id| Agent { id: json::quote(id).into(), clock, floor: 0 });
+        let agent = agent.map(|id| Agent { id: (*json::canonical_string(id)).into(), clock, floor: 0 });
         Ok(Opening {
             // Nothing is read or written through it.
             backend: Arc::new(MemoryBackend::new()),
