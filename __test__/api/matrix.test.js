@@ -2,7 +2,7 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { temporaryDirectory } from "../support/directory.js";
 import { rejectionOf, thrownBy } from "../support/errors.js";
-import { Store } from "../support/implementation.js";
+import { isNative, Store } from "../support/implementation.js";
 import { closedAtEnd, openStore, withStore } from "../support/stores.js";
 
 const RECORDS = [["a", { n: 1 }], ["b", { n: 2 }]];
@@ -187,7 +187,12 @@ describe("a store that was opened without its records", () => {
     expect(call(store)).toEqual(answers[name]);
   });
 
-  it.each(HOT_MUTATIONS)("takes %s", async (_name, call) => {
+  it.each(HOT_MUTATIONS)("takes %s", async (name, call) => {
+    if (name === "delete" && !isNative) {
+      // Where somebody else keeps the files only what this session wrote is known.
+      await expect(call(store)).rejects.toMatchObject({ message: "Record 'a' not found", code: "OPSLOG_NOT_FOUND" });
+      return;
+    }
     expect(await call(store)).toBe(undefined);
     expect(store.getOps()).toHaveLength(1);
   });

@@ -574,10 +574,11 @@ describe("a failing refresh", () => {
     reader.watch((ops) => seen.push(...ops), 2);
     await until(() => told.mock.calls.length > 0);
     await sleep(50);
+    // Before it is mended: there is no manifest at all for a moment then, which is another error.
+    expect(told.mock.calls).toHaveLength(1);
     rmdirSync(path);
     renameSync(aside, path);
     await until(() => seen.length === 3);
-    expect(told.mock.calls).toHaveLength(1);
     told.mockRestore();
   });
 });
