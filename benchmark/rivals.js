@@ -31,7 +31,11 @@ export async function installRivals(compile) {
   const { dependencies } = JSON.parse(readFileSync(join(here, "package.json"), "utf8"));
   if (Object.entries(dependencies).some(([name, version]) => versionOf(name) !== version)) {
     console.error("Installing the rivals into benchmark/node_modules …");
-    await attempt("npm", ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline", "--loglevel=error"], here);
+    // Not `ci`: it refuses a lock without the optional binaries of platforms that the registry's mirror did not have.
+    // `install` takes every version from the lock, and with --no-save it leaves the lock as it is.
+    const args = ["install", "--no-save", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline", "--loglevel=error"];
+    const reason = await attempt("npm", args, here);
+    if (reason !== undefined) console.error(`npm could not install them (offline?): ${reason}`);
   }
   const sqlite = join(here, "node_modules/better-sqlite3");
   if (!existsSync(sqlite) || existsSync(join(sqlite, "build/Release/better_sqlite3.node"))) return;
@@ -71,7 +75,9 @@ async function attempt(command, args, cwd, timeout) {
     return undefined;
   } catch (error) {
     const { message, stderr } = /** @type {Error & { stderr: string }} */ (error);
-    return /^\w*Error.*$/m.exec(stderr)?.[0] ?? message.split("\n", 1)[0];
+    const said = /^(?:\w*Error|npm error (?!code|$)).*$/m.exec(stderr)?.[0] ?? message.split("\n", 1)[0];
+    // npm names the registry in its messages
+    return said?.replaceAll(/\bhttps?:\/\/[^\s/]+/g, "<registry>");
   }
 }
 
