@@ -6,6 +6,8 @@ import { join } from "node:path";
 import { rival } from "../rivals.js";
 
 const { module, version } = await rival("better-sqlite3");
+// The binary is loaded by the first database. That there is none is to be known before anything is measured.
+new module.default(":memory:").close();
 export { version };
 
 /** @type {import("./contender.js").Contender["open"]} */
