@@ -22,7 +22,7 @@
 import * as native from "../binding.js";
 import { applyDelta } from "./delta.js";
 import { toError } from "./errors.js";
-import { byClockAndAgent, common, operationsOf, shown, textOf } from "./operations.js";
+import { byClockAndAgent, common, shown, textOf, withOthers } from "./operations.js";
 
 /** @typedef {import("../index.js").Manifest} Manifest */
 /** @typedef {import("../index.js").Operation} Operation */
@@ -153,7 +153,7 @@ export class Agent {
    * @returns {Promise<R>}
    */
   async locked(work) {
-    const lock = await this.lock(PATIENCE);
+    const lock = await this.lock();
     try {
       return await work();
     } finally {
@@ -173,8 +173,8 @@ export class Agent {
     }
   }
 
-  /** @param {number} patience Milliseconds. */
-  async lock(patience) {
+  /** @param {number} [patience] Milliseconds. */
+  async lock(patience = PATIENCE) {
     const start = performance.now();
     for (;;) {
       try {
@@ -305,8 +305,7 @@ export class Agent {
     } else {
       const { pages, failure } = native.externalRebaseAnew(handle, handOver({ manifest, ...snapshot, operations }).handle);
       if (failure !== undefined) throw toError(failure);
-      const ids = new Set(fresh.map(({ id }) => id));
-      this.#untold.push(...fresh, ...operationsOf(pages).filter(({ id }) => !ids.has(id)));
+      this.#untold.push(...withOthers(fresh, pages));
     }
     if (!read.same) this.#beginGeneration();
     this.#texts = texts;

@@ -18,8 +18,9 @@ import { argumentError, keepError, stateError, toError, withCode } from "./error
 import { Agent } from "./custom-agent.js";
 import { FsBackend } from "./fs-backend.js";
 import { migrateRecords, migrateSegment } from "./migrate.js";
-import { byClockAndAgent, operationsOf, shown, textOf } from "./operations.js";
+import { byClockAndAgent, isCopy, operationsOf, shown, textOf, withOthers } from "./operations.js";
 import { pagesOf, recordsOf } from "./pages.js";
+import { LONGEST } from "./timers.js";
 import { validateManifest } from "./validate.js";
 import { valueText } from "./values.js";
 
@@ -29,9 +30,6 @@ import { valueText } from "./values.js";
 /** @typedef {import("../binding.js").OpenOptions} OpenOptions */
 /** @typedef {import("../binding.js").ExternalStep} ExternalStep */
 /** @typedef {import("./migrate.js").Migrate} Migrate */
-
-/** The greatest delay that a timer takes. */
-const LONGEST = 2 ** 31 - 1;
 
 /** How often a reader begins again because the manifest has changed meanwhile. */
 const ATTEMPTS = 100;
@@ -282,7 +280,7 @@ export class CustomStore {
     }
     operations.sort(byClockAndAgent);
     // An operation may have been copied from log to log.
-    return operations.filter((operation, i) => i === 0 || textOf(operation) !== textOf(operations[i - 1]));
+    return operations.filter((operation, i) => i === 0 || !isCopy(operation, operations[i - 1]));
   }
 
   /**
@@ -567,7 +565,7 @@ export class CustomStore {
     let lock;
     try {
       // COMPAT: as upstream's, a checkpoint is left out where a peer is making one. An archive call is not.
-      lock = await agent.lock(step.kind === "archive" ? 5_000 : 0);
+      lock = await agent.lock(step.kind === "archive" ? undefined : 0);
     } catch (error) {
       if (step.kind === "archive") throw error;
       return;
@@ -909,15 +907,12 @@ export class CustomStore {
     return () => {
       const known = new Set(this.#known.texts);
       const fresh = operations.filter((_, i) => !known.has(texts[i])).map(shown);
-      const { pages } = native.externalFollowAnew(
-        handle,
-        this.#handOver({ manifest, records, version, operations }).handle,
-      );
-      const told = new Set(fresh.map(({ id }) => id));
-      const others = operationsOf(pages).filter(({ id }) => !told.has(id));
+      const loaded = this.#handOver({ manifest, records, version, operations });
+      const { pages, failure } = native.externalFollowAnew(handle, loaded.handle);
+      if (failure !== undefined) throw toError(failure);
       native.externalFollowManifest(handle, JSON.stringify(manifest));
       this.#known = { path: "", texts };
-      return [{ pages: [JSON.stringify([...fresh, ...others])], inOrder: false }];
+      return [{ pages: [JSON.stringify(withOthers(fresh, pages))], inOrder: false }];
     };
   }
 }

@@ -3,6 +3,7 @@
  * process alive while something is pending, and flushing at its end.
  */
 import * as native from "../binding.js";
+import { LONGEST } from "./timers.js";
 
 /** The method of a store that is called when the engine has results for it. */
 export const WAKE = Symbol("wake");
@@ -21,7 +22,7 @@ const held = new Set();
 const environment = native.register((handle) => stores.get(handle)?.deref()?.[WAKE]());
 
 // The greatest delay of a timer. It does nothing; referenced, it keeps the event loop alive.
-const keepAlive = setInterval(() => {}, 2 ** 31 - 1);
+const keepAlive = setInterval(() => {}, LONGEST);
 keepAlive.unref();
 
 // `exit` comes after process.exit() and uncaught exceptions as well; the engine itself sees to terminated workers.

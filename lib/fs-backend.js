@@ -17,8 +17,10 @@ import { isMissing, replaceFile } from "./durable.js";
 import { argumentError, show, toError, withCode } from "./errors.js";
 import { directoriesNow, useDirectories } from "./directories.js";
 import { acquireLock, releaseLock } from "./lock.js";
-import { pagesOf } from "./pages.js";
+import { operationsOf } from "./operations.js";
+import { pagesOf, recordsOf } from "./pages.js";
 import { inside } from "./paths.js";
+import { tellRecovery } from "./recovery-report.js";
 import { records } from "./streams.js";
 import { validateManifest } from "./validate.js";
 
@@ -54,14 +56,7 @@ async function inTurn(path, work) {
 function checked(result) {
   if (result.failure !== undefined) throw toError(result.failure);
   const { report } = result;
-  if (report !== undefined) {
-    const { path, skipped, cut, cutLines, saved } = report;
-    const ignored = saved === undefined ? skipped + cutLines : skipped;
-    if (ignored > 0) console.error(`opslog: skipped ${ignored} malformed line(s) in ${path}`);
-    if (saved !== undefined) {
-      console.error(`opslog: cut ${cut} byte(s) of a damaged or incomplete write off the end of ${path}, kept in ${saved}`);
-    }
-  }
+  if (report !== undefined) tellRecovery(report);
   return result;
 }
 
@@ -189,7 +184,7 @@ export class FsBackend {
     const dir = directoryOf(this);
     const path = inside(dir, relativePath);
     const { pages = [] } = await inTurn(join(dir, path), async () => checked(await native.readOperations(dir, path)));
-    return pages.flatMap((page) => JSON.parse(page));
+    return operationsOf(pages);
   }
 
   /**
@@ -229,13 +224,7 @@ export class FsBackend {
   async loadArchiveSegment(relativePath) {
     const dir = directoryOf(this);
     const { pages = [] } = checked(await native.readSegmentFile(dir, inside(dir, relativePath)));
-    /** @type {Map<string, unknown>} */
-    const map = new Map();
-    for (const page of pages) {
-      const items = JSON.parse(page);
-      for (let i = 0; i < items.length; i += 2) map.set(items[i], items[i + 1]);
-    }
-    return map;
+    return recordsOf(pages);
   }
 
   /** @returns {Promise<string[]>} */

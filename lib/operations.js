@@ -43,3 +43,22 @@ export function byClockAndAgent(a, b) {
   const [first = "", second = ""] = [a.agent, b.agent];
   return (a.clock ?? 0) - (b.clock ?? 0) || (first < second ? -1 : Number(first > second));
 }
+
+/**
+ * True for an operation that was copied from log to log as it is. Sorted, the two stand side by side.
+ * @param {Operation} operation
+ * @param {Operation} other
+ */
+export function isCopy(operation, other) {
+  return operation.clock === other.clock && operation.agent === other.agent && textOf(operation) === textOf(other);
+}
+
+/**
+ * Operations that were read, and what else has changed: of the differences (pages of JSON text) those of other records.
+ * @param {Operation[]} fresh
+ * @param {string[]} differences
+ */
+export function withOthers(fresh, differences) {
+  const ids = new Set(fresh.map(({ id }) => id));
+  return [...fresh, ...operationsOf(differences).filter(({ id }) => !ids.has(id))];
+}

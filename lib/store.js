@@ -16,7 +16,9 @@ import { WAKE, enter, environmentNumber, leave, setBusy } from "./environment.js
 import { argumentError, keepError, show, stateError, toError, withCode, wordsOf } from "./errors.js";
 import { FsBackend, isPlain } from "./fs-backend.js";
 import { migrateLoaded, migrateSegment } from "./migrate.js";
+import { operationsOf } from "./operations.js";
 import { readOptions, signalOf } from "./options.js";
+import { tellRecovery } from "./recovery-report.js";
 import { itemsNow, operations, pairs, records, unlessAborted } from "./streams.js";
 import { idText, isThenable, valueText } from "./values.js";
 import { View } from "./view.js";
@@ -641,7 +643,7 @@ export class Store {
    */
   #caughtUp(handle, { pages, inOrder, failure }) {
     if (failure !== undefined) throw toError(failure);
-    const found = /** @type {Operation<T>[]} */ (pages.flatMap((page) => JSON.parse(page)));
+    const found = /** @type {Operation<T>[]} */ (operationsOf(pages));
     if (this.#handle !== handle) return found;
     if (inOrder) {
       for (const { op, id } of found) {
@@ -712,7 +714,7 @@ async function load(path, settings, migrate, signal) {
     }
     const started = await native.start(handle);
     if (started.failure !== undefined) throw toError(started.failure);
-    started.logs.forEach(report);
+    started.logs.forEach(tellRecovery);
   } catch (error) {
     native.release(handle);
     throw error;
@@ -742,17 +744,4 @@ function ensureFunction(name, value) {
 function currentQuarter() {
   const now = new Date();
   return `${now.getFullYear()}-Q${Math.floor(now.getMonth() / 3) + 1}`;
-}
-
-/**
- * Tells on stderr what recovery found, in upstream's words where upstream has any.
- * @param {import("../binding.js").LogReport} log
- */
-function report({ path, skipped, cut, cutLines, saved }) {
-  // A reader leaves a bad tail where it is; the last line without its newline may be one that is being written.
-  const ignored = saved === undefined ? skipped + cutLines : skipped;
-  if (ignored > 0) console.error(`opslog: skipped ${ignored} malformed line(s) in ${path}`);
-  if (saved !== undefined) {
-    console.error(`opslog: cut ${cut} byte(s) of a damaged or incomplete write off the end of ${path}, kept in ${saved}`);
-  }
 }

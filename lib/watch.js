@@ -7,9 +7,7 @@
  */
 
 import { wordsOf } from "./errors.js";
-
-/** The greatest delay that a timer takes. */
-const LONGEST = 2 ** 31 - 1;
+import { LONGEST } from "./timers.js";
 
 /** @template T */
 export class Watch {

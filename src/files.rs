@@ -192,11 +192,7 @@ pub fn read_segment(backend: &dyn StorageBackend, path: &str, bytes: usize) -> R
     let segment = Segment::parse(&read_all(backend, path)?, &backend.full_path(path))?;
     let mut pages = Pages::new(bytes);
     for (id, value) in &segment.records {
-        pages.push(|page| {
-            page.extend_from_slice(id);
-            page.push(b',');
-            page.extend_from_slice(value);
-        });
+        pages.push_record(id, value);
     }
     Ok(pages.finish())
 }

@@ -33,6 +33,15 @@ impl Pages {
         }
     }
 
+    /// Appends a record: its id and its value, both JSON texts.
+    pub fn push_record(&mut self, id: &[u8], value: &[u8]) {
+        self.push(|page| {
+            page.extend_from_slice(id);
+            page.push(b',');
+            page.extend_from_slice(value);
+        });
+    }
+
     /// All of them.
     pub fn finish(mut self) -> Vec<Vec<u8>> {
         self.end_page();

@@ -8,7 +8,7 @@
 //! group commit is one; a checkpoint is a snapshot, a new log and a manifest, and nothing is appended meanwhile.
 
 use super::checkpoint::Job;
-use super::follow::{self, Refreshed};
+use super::follow::{self, Refreshed, operation_pages};
 use super::open::Opening;
 use super::queue::{Item, Ticket, Value, Write};
 use super::{Inner, Migration, Options, Phase, Shared, Store, WriteMode};
@@ -197,7 +197,7 @@ impl Store {
                         shared.written(items, false);
                         continue;
                     };
-                    (Running::Append { ticket, items, last }, Step::Append(operation_pages(&ops)))
+                    (Running::Append { ticket, items, last }, Step::Append(operation_pages(&ops, PAGE)))
                 }
                 Some(Item::Undo { ticket, undone: Some(op), .. }) => {
                     let mut text = Vec::new();
@@ -244,9 +244,9 @@ impl Store {
         let mut inner = self.shared.inner();
         let begun = match external.running.take() {
             Some(Running::Append { ticket, .. }) => match inner.due(&self.shared.options, true) {
-                Some((found, items, ops)) if found == ticket => ops
-                    .last()
-                    .map(|op| (Running::Append { ticket, items, last: op.seq }, Step::Append(operation_pages(&ops)))),
+                Some((found, items, ops)) if found == ticket => ops.last().map(|op| {
+                    (Running::Append { ticket, items, last: op.seq }, Step::Append(operation_pages(&ops, PAGE)))
+                }),
                 _ => None,
             },
             Some(Running::Checkpoint) => {
@@ -515,22 +515,10 @@ fn is_alone(write: &Write, options: &Options) -> bool {
     options.write_mode == WriteMode::Immediate || write.ops.len() > 1
 }
 
-fn operation_pages(ops: &[Arc<Op>]) -> Vec<Vec<u8>> {
-    let mut pages = Pages::new(PAGE);
-    for op in ops {
-        pages.push(|page| op.push_shown(page));
-    }
-    pages.finish()
-}
-
 fn record_pages<'a>(records: impl Iterator<Item = (&'a Text, &'a Text)>) -> Vec<Vec<u8>> {
     let mut pages = Pages::new(PAGE);
     for (id, value) in records {
-        pages.push(|page| {
-            page.extend_from_slice(id);
-            page.push(b',');
-            page.extend_from_slice(value);
-        });
+        pages.push_record(id, value);
     }
     pages.finish()
 }

@@ -36,12 +36,17 @@ pub struct Refreshed {
 impl Refreshed {
     /// The operations as JSON texts of arrays, of about `bytes` each.
     pub fn pages(&self, bytes: usize) -> Vec<Vec<u8>> {
-        let mut pages = Pages::new(bytes);
-        for op in &self.ops {
-            pages.push(|page| op.push_shown(page));
-        }
-        pages.finish()
+        operation_pages(&self.ops, bytes)
     }
+}
+
+/// Operations as callers see them, as JSON texts of arrays, of about `bytes` each.
+pub(super) fn operation_pages(ops: &[Arc<Op>], bytes: usize) -> Vec<Vec<u8>> {
+    let mut pages = Pages::new(bytes);
+    for op in ops {
+        pages.push(|page| op.push_shown(page));
+    }
+    pages.finish()
 }
 
 /// A line that a reader has applied.
