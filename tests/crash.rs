@@ -15,6 +15,7 @@ mod support;
 use opslog_native::backend::StorageBackend;
 use opslog_native::backend::memory::MemoryBackend;
 use opslog_native::format::archive::Segment;
+use opslog_native::format::text::Text;
 use opslog_native::store::{Durability, Migration, Opening, Options, Store, Value, WriteMode};
 use opslog_native::{Error, Result};
 use std::sync::Arc;
@@ -429,7 +430,7 @@ fn a_first_open_that_is_interrupted_anywhere_leaves_a_fresh_store() {
 
 /// Opens with version 2; records of version 1 get a member.
 fn migrated(disk: &MemoryBackend) -> Result<Store> {
-    let migrate = |value: &str| -> Arc<[u8]> { format!("{{\"old\":{value}}}").as_bytes().into() };
+    let migrate = |value: &str| -> Text { format!("{{\"old\":{value}}}").as_bytes().into() };
     let opening = Opening::load(Arc::new(disk.clone()), Options { version: 2, ..Options::default() })?;
     let mut migration = Migration::default();
     if opening.migrate_from() == Some(1) {

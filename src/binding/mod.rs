@@ -17,3 +17,7 @@ mod registry;
 mod store;
 mod streams;
 mod text;
+
+/// For the engine's own memory. Records are many small allocations, made on one thread and freed on another.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -11,3 +11,4 @@ pub mod names;
 pub mod op;
 pub mod pages;
 pub mod snapshot;
+pub mod text;

@@ -9,10 +9,8 @@
 //! A line without `crc` is upstream's and holds only upstream's members.
 
 use super::{delta, json};
-use std::sync::Arc;
 
-/// JSON text of an id or a value. Shared, never changed.
-pub type Text = Arc<[u8]>;
+pub use super::text::Text;
 
 /// What an operation does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

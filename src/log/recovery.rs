@@ -264,9 +264,17 @@ pub(super) fn loaded(line: &Line<'_>, parsed: &op::Line<'_>, from: u64) -> Loade
     };
     let origin = (parsed.agent.is_some() || parsed.clock.is_some())
         .then(|| Origin { agent: parsed.agent.map(Text::from), clock: parsed.clock });
+    // Side by side, as records keep them.
+    let (id, data) = match parsed.data.filter(|_| parsed.kind == OpKind::Set) {
+        Some(data) => {
+            let (id, data) = Text::pair(&parsed.id, data);
+            (id, Some(data))
+        }
+        None => (parsed.id.as_ref().into(), None),
+    };
     Loaded {
-        id: parsed.id.as_ref().into(),
-        data: if parsed.kind == OpKind::Set { parsed.data.map(Text::from) } else { None },
+        id,
+        data,
         logged: Logged { ts: Timestamp::Logged(parsed.ts.into()), prev, origin },
         offset: line.offset,
         from,

@@ -102,9 +102,10 @@ impl State {
         let at = position.unwrap_or(self.records.next_position());
         self.touch(at);
         let before = match &op.data {
-            Some(data) => self.records.set(&op.id, data.clone()).1,
-            None => position.and_then(|at| self.records.remove(at)).map(|(_, value)| value),
+            Some(data) => self.records.put(at, &op.id, data),
+            None => position.and_then(|at| self.records.remove(at)),
         };
+        let before = before.map(|record| record.value_text());
         self.history.push_back(Arc::new(Op { position: at, before, ..op.clone() }));
     }
 }

@@ -53,7 +53,7 @@ mod tests {
 
     fn seen(state: &State) -> Values {
         let number = |text: &[u8]| std::str::from_utf8(text).unwrap().parse().unwrap();
-        state.records.iter().map(|(id, value)| (id[0], number(value))).collect()
+        state.records.iter().map(|record| (record.id()[0], number(record.value()))).collect()
     }
 
     fn expected(before: Option<u16>) -> Option<Text> {
@@ -78,7 +78,7 @@ mod tests {
                 match what {
                     0..=4 => {
                         past.push((stored.clone(), visible.clone()));
-                        let op = state.set(&[id], text(value), 0);
+                        let op = state.set(&[id], &text(value), 0);
                         prop_assert_eq!(&op.before, &expected(stored.insert(id, value)));
                         visible.insert(id, value);
                         taken_back.clear();

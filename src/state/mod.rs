@@ -12,7 +12,7 @@ mod records;
 pub use agent::Agent;
 pub use hidden::Hidden;
 pub use moment::Moment;
-pub use records::{Position, Records};
+pub use records::{Loader, Position, Record, Records};
 
 use crate::format::op::{OpKind, Origin, Parts, Prev, Text, Timestamp};
 use std::collections::VecDeque;
@@ -163,19 +163,20 @@ impl State {
 
     fn touch(&mut self, position: Position) {
         if let Some(moment) = &mut self.moment {
-            moment.keep(position, || self.records.at(position).map(|(id, value)| (id.clone(), value.clone())));
+            moment.keep(position, || self.records.at(position).map(Record::texts));
         }
     }
 
     /// Creates or replaces a record and appends the operation to the history.
-    pub fn set(&mut self, id: &[u8], data: Text, ts: u64) -> Arc<Op> {
+    pub fn set(&mut self, id: &[u8], data: &[u8], ts: u64) -> Arc<Op> {
         let visible = self.records.position(id);
         let stored = if visible.is_none() { self.show(id) } else { None };
         let position = visible.unwrap_or(self.records.next_position());
         self.touch(position);
-        let (id, before) = self.records.set(id, data.clone());
+        let (record, before) = self.records.set_at(position, id, data);
         let unseen = stored.is_some();
-        let before = before.or(stored);
+        let before = before.map(|before| before.value_text()).or(stored);
+        let (id, data) = record.texts();
         let made_by = self.agent.as_mut().map(Agent::tick);
         self.push(Op { seq: 0, ts, id, position, before, unseen, data: Some(data), logged: None, made_by })
     }
@@ -184,7 +185,7 @@ impl State {
     pub fn delete(&mut self, id: &[u8], ts: u64) -> Option<Arc<Op>> {
         let Some(position) = self.records.position(id) else { return self.delete_unseen(id, ts) };
         self.touch(position);
-        let (id, before) = self.records.remove(position)?;
+        let (id, before) = self.records.remove(position)?.texts();
         self.hide(&id, None);
         let (before, made_by) = (Some(before), self.agent.as_mut().map(Agent::tick));
         Some(self.push(Op { seq: 0, ts, id, position, before, unseen: false, data: None, logged: None, made_by }))
@@ -208,7 +209,7 @@ impl State {
     }
 
     /// Applies an operation that was read from a log.
-    pub fn replay(&mut self, id: &[u8], data: Option<Text>, logged: Logged) {
+    pub fn replay(&mut self, id: &Text, data: Option<Text>, logged: Logged) {
         let ts = 0;
         if let Some(agent) = &mut self.agent {
             agent.see(logged.origin.as_ref());
@@ -218,7 +219,8 @@ impl State {
         let op = match data {
             Some(data) => {
                 let position = self.records.position(id).unwrap_or(self.records.next_position());
-                let (id, before) = self.records.set(id, data.clone());
+                let before = self.records.put(position, id, &data).map(|before| before.value_text());
+                let id = id.clone();
                 Op { seq: 0, ts, id, position, before, unseen: false, data: Some(data), logged, made_by }
             }
             None => {
@@ -227,9 +229,9 @@ impl State {
                 Op {
                     seq: 0,
                     ts,
-                    id: id.into(),
+                    id: id.clone(),
                     position,
-                    before: removed.map(|(_, (_, value))| value),
+                    before: removed.map(|(_, record)| record.value_text()),
                     unseen: false,
                     data: None,
                     logged,
@@ -245,7 +247,7 @@ impl State {
         self.touch(op.position);
         match &op.before {
             Some(before) if !op.unseen => {
-                self.records.put(op.position, &op.id, before.clone());
+                self.records.put(op.position, &op.id, before);
                 self.show(&op.id);
             }
             stored => {
@@ -260,7 +262,7 @@ impl State {
         self.touch(op.position);
         match &op.data {
             Some(data) => {
-                self.records.put(op.position, &op.id, data.clone());
+                self.records.put(op.position, &op.id, data);
                 self.show(&op.id);
             }
             None => {
@@ -283,7 +285,7 @@ impl State {
         for id in ids {
             if let Some(position) = self.records.position(id) {
                 self.touch(position);
-                if let Some((id, value)) = self.records.remove(position) {
+                if let Some((id, value)) = self.records.remove(position).map(|record| record.texts()) {
                     taken.push((position, id, value));
                 }
             }
@@ -295,7 +297,7 @@ impl State {
     pub fn put_back(&mut self, taken: &[(Position, Text, Text)]) {
         for (position, id, value) in taken {
             self.touch(*position);
-            self.records.put(*position, id, value.clone());
+            self.records.put(*position, id, value);
         }
     }
 }

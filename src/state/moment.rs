@@ -76,7 +76,7 @@ impl Moment {
                 }
                 (Some(at), kept) if kept.is_none_or(|kept| at < kept) => {
                     self.next = at + 1;
-                    present.next().map(|(_, id, value)| (id.clone(), value.clone()))
+                    present.next().map(|(_, record)| record.texts())
                 }
                 (at, kept) => {
                     if at == kept {
@@ -105,14 +105,14 @@ mod tests {
     type Listed = Vec<(Vec<u8>, Vec<u8>)>;
 
     fn listed(records: &Records) -> Listed {
-        records.iter().map(|(id, value)| (id.to_vec(), value.to_vec())).collect()
+        records.iter().map(|record| (record.id().to_vec(), record.value().to_vec())).collect()
     }
 
     /// One random change: set, delete or undo.
     fn change(state: &mut State, step: (u8, u8), n: usize) {
         let id = [step.0];
         match step.1 {
-            0..=4 => drop(state.set(&id, n.to_string().into_bytes().into(), 0)),
+            0..=4 => drop(state.set(&id, n.to_string().as_bytes(), 0)),
             5..=7 => drop(state.delete(&id, 0)),
             _ => drop(state.pop()),
         }

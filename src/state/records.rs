@@ -4,31 +4,121 @@
 //! back at its position, which restores the order (undo). Slots live in small blocks; a block without records is
 //! freed, so that a store that creates and deletes for ever stays small.
 
-use crate::format::op::Text;
+use crate::format::text::{Text, length};
 use hashbrown::{DefaultHashBuilder, HashTable};
 use std::hash::BuildHasher;
+use std::sync::Arc;
 
 /// Where a record stands in the order.
 pub type Position = u64;
 
 const BLOCK: u64 = 64;
 
+/// Values up to this size share their memory when they are loaded: for larger ones an allocation of their own is no loss.
+const SHARED: usize = 2048;
+
+/// Memory that loaded records share comes in pieces of this size, less the counters that stand before it: allocators
+/// give sizes between two powers of two more than they ask for.
+const PIECE: usize = 16 * 1024 - 16;
+
+/// A record: its id and, right behind it in the same memory, its value.
+#[derive(Debug, Clone)]
+pub struct Record {
+    bytes: Arc<[u8]>,
+    from: u32,
+    value: u32,
+    to: u32,
+}
+
+impl Record {
+    fn new(id: &[u8], value: &[u8]) -> Self {
+        let both = id.len() + value.len();
+        let mut bytes: Arc<[u8]> = std::iter::repeat_n(0, both).collect();
+        // Nobody else has it yet.
+        if let Some((front, back)) = Arc::get_mut(&mut bytes).and_then(|bytes| bytes.split_at_mut_checked(id.len())) {
+            front.copy_from_slice(id);
+            back.copy_from_slice(value);
+        }
+        Record { bytes, from: 0, value: length(id.len()), to: length(both) }
+    }
+
+    /// A record of two texts; copied, unless they lie side by side already.
+    fn join(id: &Text, value: &Text) -> Self {
+        let ((bytes, id_part), (other, value_part)) = (id.whole(), value.whole());
+        if Arc::ptr_eq(bytes, other) && id_part.end == value_part.start {
+            return Record { bytes: bytes.clone(), from: id_part.start, value: id_part.end, to: value_part.end };
+        }
+        Record::new(id, value)
+    }
+
+    /// Id and value, shared.
+    pub fn texts(&self) -> (Text, Text) {
+        (self.id_text(), self.value_text())
+    }
+
+    /// Canonical JSON text of the id.
+    pub fn id(&self) -> &[u8] {
+        self.bytes.get(self.from as usize..self.value as usize).unwrap_or_default()
+    }
+
+    /// JSON text of the value.
+    pub fn value(&self) -> &[u8] {
+        self.bytes.get(self.value as usize..self.to as usize).unwrap_or_default()
+    }
+
+    /// The id, shared.
+    pub fn id_text(&self) -> Text {
+        Text::part(&self.bytes, self.from..self.value)
+    }
+
+    /// The value, shared.
+    pub fn value_text(&self) -> Text {
+        Text::part(&self.bytes, self.value..self.to)
+    }
+
+    fn len(&self) -> u32 {
+        self.to - self.from
+    }
+
+    /// True if other records lie in the same memory.
+    fn is_shared(&self) -> bool {
+        self.len() as usize != self.bytes.len()
+    }
+}
+
 #[derive(Debug)]
 struct Block {
-    slots: [Option<(Text, Text)>; BLOCK as usize],
+    slots: Box<[Option<Record>; BLOCK as usize]>,
     used: u32,
+    /// Bytes of records that share memory with each other, and what they were when they were loaded.
+    shared: u32,
+    loaded: u32,
 }
 
 impl Block {
-    fn new() -> Box<Self> {
-        Box::new(Block { slots: [const { None }; BLOCK as usize], used: 0 })
+    fn new() -> Self {
+        Block { slots: Box::new([const { None }; BLOCK as usize]), used: 0, shared: 0, loaded: 0 }
+    }
+
+    /// A record was replaced or removed. Once half of the memory that it shared is of no use, the others leave it.
+    fn released(&mut self, record: &Record) {
+        if !record.is_shared() {
+            return;
+        }
+        self.shared = self.shared.saturating_sub(record.len());
+        if self.shared < self.loaded / 2 {
+            for record in self.slots.iter_mut().flatten().filter(|record| record.is_shared()) {
+                *record = Record::new(record.id(), record.value());
+            }
+            (self.shared, self.loaded) = (0, 0);
+        }
     }
 }
 
 /// The records.
 #[derive(Debug, Default)]
 pub struct Records {
-    blocks: Vec<Option<Box<Block>>>,
+    blocks: Vec<Option<Block>>,
     positions: HashTable<Position>,
     hasher: DefaultHashBuilder,
     next: Position,
@@ -42,7 +132,7 @@ fn slot_of(position: Position) -> usize {
     (position % BLOCK) as usize
 }
 
-fn find(blocks: &[Option<Box<Block>>], position: Position) -> Option<&(Text, Text)> {
+fn find(blocks: &[Option<Block>], position: Position) -> Option<&Record> {
     blocks.get(block_of(position))?.as_ref()?.slots.get(slot_of(position))?.as_ref()
 }
 
@@ -64,90 +154,158 @@ impl Records {
 
     /// Where the record with this id stands.
     pub fn position(&self, id: &[u8]) -> Option<Position> {
-        let hash = self.hasher.hash_one(id);
-        let same = |position: &Position| find(&self.blocks, *position).is_some_and(|(found, _)| **found == *id);
+        self.find(self.hasher.hash_one(id), id)
+    }
+
+    fn find(&self, hash: u64, id: &[u8]) -> Option<Position> {
+        let same = |position: &Position| find(&self.blocks, *position).is_some_and(|found| found.id() == id);
         self.positions.find(hash, same).copied()
     }
 
-    /// The record at a position: id and value.
-    pub fn at(&self, position: Position) -> Option<&(Text, Text)> {
+    /// The record at a position.
+    pub fn at(&self, position: Position) -> Option<&Record> {
         find(&self.blocks, position)
     }
 
-    /// The value of a record.
-    pub fn get(&self, id: &[u8]) -> Option<&Text> {
-        self.at(self.position(id)?).map(|(_, value)| value)
+    /// The record with this id.
+    pub fn get(&self, id: &[u8]) -> Option<&Record> {
+        self.at(self.position(id)?)
     }
 
-    /// Creates or replaces a record. Returns its id (shared) and the value that it had.
-    pub fn set(&mut self, id: &[u8], value: Text) -> (Text, Option<Text>) {
-        if let Some(position) = self.position(id)
-            && let Some((id, old)) = self.slot(position)
-        {
-            return (id.clone(), Some(std::mem::replace(old, value)));
-        }
-        let id: Text = id.into();
-        self.put(self.next, &id, value);
-        (id, None)
+    /// Creates or replaces a record. Returns what it replaced.
+    pub fn set(&mut self, id: &[u8], value: &[u8]) -> Option<Record> {
+        let hash = self.hasher.hash_one(id);
+        let position = self.find(hash, id).unwrap_or(self.next);
+        self.insert(position, hash, Record::new(id, value))
     }
 
-    fn slot(&mut self, position: Position) -> Option<&mut (Text, Text)> {
-        self.blocks.get_mut(block_of(position))?.as_mut()?.slots.get_mut(slot_of(position))?.as_mut()
+    /// As [`Records::set`], where the record's position is known (a new one's is the next). Returns the record, too.
+    pub fn set_at(&mut self, position: Position, id: &[u8], value: &[u8]) -> (Record, Option<Record>) {
+        let record = Record::new(id, value);
+        let before = self.insert(position, self.hasher.hash_one(id), record.clone());
+        (record, before)
     }
 
     /// Puts a record at a position, over the one with the same id that may stand there.
-    pub fn put(&mut self, position: Position, id: &Text, value: Text) {
-        let block = block_of(position);
-        if self.blocks.len() <= block {
-            self.blocks.resize_with(block + 1, || None);
+    pub fn put(&mut self, position: Position, id: &Text, value: &Text) -> Option<Record> {
+        self.insert(position, self.hasher.hash_one(&**id), Record::join(id, value))
+    }
+
+    fn insert(&mut self, position: Position, hash: u64, record: Record) -> Option<Record> {
+        let number = block_of(position);
+        if self.blocks.len() <= number {
+            self.blocks.resize_with(number + 1, || None);
         }
-        let Some(place) = self.blocks.get_mut(block) else {
-            return;
-        };
-        let target = place.get_or_insert_with(Block::new);
-        let Some(slot) = target.slots.get_mut(slot_of(position)) else {
-            return;
-        };
-        let was_free = slot.replace((id.clone(), value)).is_none();
+        let block = self.blocks.get_mut(number)?.get_or_insert_with(Block::new);
+        let before = block.slots.get_mut(slot_of(position))?.replace(record);
         self.next = self.next.max(position + 1);
-        if was_free {
-            target.used += 1;
-            let (blocks, hasher) = (&self.blocks, &self.hasher);
-            let hash = |position: &Position| find(blocks, *position).map_or(0, |(id, _)| hasher.hash_one(&**id));
-            self.positions.insert_unique(hasher.hash_one(&**id), position, hash);
+        match &before {
+            Some(before) => block.released(before),
+            None => {
+                block.used += 1;
+                let (blocks, hasher) = (&self.blocks, &self.hasher);
+                let hash_of = |position: &Position| find(blocks, *position).map_or(0, |at| hasher.hash_one(at.id()));
+                self.positions.insert_unique(hash, position, hash_of);
+            }
         }
+        before
     }
 
     /// Removes the record at a position and returns it.
-    pub fn remove(&mut self, position: Position) -> Option<(Text, Text)> {
-        let hash = self.hasher.hash_one(&*self.at(position)?.0);
+    pub fn remove(&mut self, position: Position) -> Option<Record> {
+        let hash = self.hasher.hash_one(self.at(position)?.id());
         if let Ok(entry) = self.positions.find_entry(hash, |found| *found == position) {
             entry.remove();
         }
         let place = self.blocks.get_mut(block_of(position))?;
         let block = place.as_mut()?;
-        let removed = block.slots.get_mut(slot_of(position))?.take();
+        let removed = block.slots.get_mut(slot_of(position))?.take()?;
         block.used -= 1;
+        block.released(&removed);
         if block.used == 0 {
             *place = None;
         }
-        removed
+        Some(removed)
     }
 
     /// Records from a position on, in order.
-    pub fn iter_from(&self, start: Position) -> impl Iterator<Item = (Position, &Text, &Text)> {
+    pub fn iter_from(&self, start: Position) -> impl Iterator<Item = (Position, &Record)> {
         let first = block_of(start);
         let blocks = self.blocks.get(first..).unwrap_or_default().iter().zip((first as u64)..);
         let slots = blocks.filter_map(|(block, number)| Some((block.as_ref()?, number))).flat_map(|(block, number)| {
             let numbered = block.slots.iter().zip(number * BLOCK..);
-            numbered.filter_map(|(slot, position)| slot.as_ref().map(|(id, value)| (position, id, value)))
+            numbered.filter_map(|(slot, position)| slot.as_ref().map(|record| (position, record)))
         });
-        slots.filter(move |(position, ..)| *position >= start)
+        slots.filter(move |(position, _)| *position >= start)
     }
 
     /// All records, in order.
-    pub fn iter(&self) -> impl Iterator<Item = (&Text, &Text)> {
-        self.iter_from(0).map(|(_, id, value)| (id, value))
+    pub fn iter(&self) -> impl Iterator<Item = &Record> {
+        self.iter_from(0).map(|(_, record)| record)
+    }
+}
+
+/// Puts many records in, as [`Records::set`] does one by one. The texts of records that stand side by side share their
+/// memory: an allocation of its own would cost each a tenth of its size and more time than all the rest of loading.
+#[derive(Debug)]
+pub struct Loader<'a> {
+    records: &'a mut Records,
+    bytes: Vec<u8>,
+    /// Where each record's value begins, and where it ends.
+    parts: Vec<(u32, u32)>,
+}
+
+impl<'a> Loader<'a> {
+    /// `count`: how many records there will be, if that is known.
+    pub fn new(records: &'a mut Records, count: usize) -> Self {
+        let Records { blocks, positions, hasher, .. } = records;
+        positions.reserve(count, |position| find(blocks, *position).map_or(0, |at| hasher.hash_one(at.id())));
+        Loader { records, bytes: Vec::new(), parts: Vec::new() }
+    }
+
+    /// Adds a record. It is there once [`Loader::finish`] has been called.
+    pub fn push(&mut self, id: &[u8], value: &[u8]) {
+        if id.len() + value.len() > SHARED {
+            self.finish();
+            self.records.set(id, value);
+            return;
+        }
+        if self.bytes.len() + id.len() + value.len() > PIECE {
+            self.finish();
+        }
+        self.bytes.extend_from_slice(id);
+        let end_of_id = length(self.bytes.len());
+        self.bytes.extend_from_slice(value);
+        self.parts.push((end_of_id, length(self.bytes.len())));
+    }
+
+    /// Puts in what was pushed.
+    pub fn finish(&mut self) {
+        let bytes: Arc<[u8]> = self.bytes.as_slice().into();
+        self.bytes.clear();
+        let mut from = 0;
+        for (value, to) in self.parts.drain(..) {
+            let record = Record { bytes: bytes.clone(), from, value, to };
+            from = to;
+            let hash = self.records.hasher.hash_one(record.id());
+            match self.records.find(hash, record.id()) {
+                // Another of the same id: it must not count for a block in which it does not lie.
+                Some(position) => drop(self.records.insert(position, hash, Record::new(record.id(), record.value()))),
+                None => self.records.append(hash, record),
+            }
+        }
+    }
+}
+
+impl Records {
+    /// Puts a record that shares its memory at the end.
+    fn append(&mut self, hash: u64, record: Record) {
+        let (position, len) = (self.next, if record.is_shared() { record.len() } else { 0 });
+        self.insert(position, hash, record);
+        if let Some(Some(block)) = self.blocks.get_mut(block_of(position)) {
+            block.shared += len;
+            block.loaded += len;
+        }
     }
 }
 
@@ -156,57 +314,111 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn text(text: &str) -> Text {
-        text.as_bytes().into()
+    fn listed(records: &Records) -> Vec<(Vec<u8>, Vec<u8>)> {
+        records.iter().map(|record| (record.id().to_vec(), record.value().to_vec())).collect()
     }
 
     #[test]
     fn deleting_for_ever_frees_blocks() {
         let mut records = Records::default();
         for n in 0..10_000 {
-            records.set(format!("{n}").as_bytes(), text("1"));
-            let position = records.position(format!("{n}").as_bytes()).unwrap();
-            records.remove(position);
+            records.set(format!("{n}").as_bytes(), b"1");
+            records.remove(n);
         }
-        assert_eq!(records.blocks.iter().flatten().count(), 0);
+        assert_eq!(records.len(), 0);
+        assert!(records.blocks.iter().all(Option::is_none));
     }
 
     #[test]
-    fn a_record_put_back_stands_where_it_stood() {
+    fn a_record_goes_back_to_its_place() {
         let mut records = Records::default();
-        for id in ["a", "b", "c"] {
-            records.set(id.as_bytes(), text(id));
+        for id in [b"a", b"b", b"c"] {
+            records.set(id, id);
         }
         let at = records.position(b"b").unwrap();
-        let (id, value) = records.remove(at).unwrap();
-        records.set(b"d", text("d"));
-        records.put(at, &id, value);
-        assert_eq!(records.iter().map(|(id, _)| id.to_vec()).collect::<Vec<_>>(), [b"a", b"b", b"c", b"d"]);
+        let (id, value) = records.remove(at).unwrap().texts();
+        records.set(b"d", b"d");
+        records.put(at, &id, &value);
+        assert_eq!(records.iter().map(Record::id).collect::<Vec<_>>(), [b"a", b"b", b"c", b"d"]);
+    }
+
+    #[test]
+    fn a_text_is_copied_where_it_does_not_lie_beside_its_id() {
+        let (id, value) = Text::pair(b"id", b"value");
+        let joined = Record::join(&id, &value);
+        assert!(Arc::ptr_eq(&joined.bytes, id.whole().0));
+        for (id, value) in [(id.clone(), Text::from(b"other")), (Text::pair(b"id", b"x").0, value)] {
+            let copied = Record::join(&id, &value);
+            assert_eq!((copied.id(), copied.value()), (&*id, &*value));
+        }
+    }
+
+    #[test]
+    fn loaded_records_leave_memory_of_which_little_is_used() {
+        let mut records = Records::default();
+        let mut loader = Loader::new(&mut records, 640);
+        for n in 0..640 {
+            loader.push(format!("{n}").as_bytes(), &[b'x'; 100]);
+        }
+        loader.finish();
+        let shared = |records: &Records| records.iter().filter(|record| record.is_shared()).count();
+        assert_eq!(shared(&records), 640);
+        let memory = records.at(0).unwrap().bytes.clone();
+        // All but each fourth are replaced or removed.
+        for n in (0..640).filter(|n| n % 4 != 0) {
+            if n % 2 == 0 {
+                records.set(format!("{n}").as_bytes(), b"new");
+            } else {
+                records.remove(n);
+            }
+        }
+        assert_eq!(shared(&records), 0);
+        assert_eq!(Arc::strong_count(&memory), 1);
+        let kept: Vec<_> = records.iter().filter(|record| record.value() == [b'x'; 100]).collect();
+        assert_eq!(kept.len(), 160);
+        assert_eq!(records.get(b"4").unwrap().value(), [b'x'; 100]);
     }
 
     proptest! {
         #[test]
-        fn behaves_as_a_plain_list(steps in prop::collection::vec((0u8..40, any::<bool>()), 0..400)) {
+        fn as_a_list(
+            loaded in prop::collection::vec((0u16..300, 0..3usize), 0..300),
+            steps in prop::collection::vec((0u16..300, 0..4usize), 1..200),
+        ) {
             let mut records = Records::default();
             let mut model: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
-            for (n, (id, set)) in steps.into_iter().enumerate() {
-                let id = vec![id];
-                let place = model.iter().position(|(known, _)| *known == id);
-                if set {
-                    let value = n.to_string().into_bytes();
-                    let before = records.set(&id, value.as_slice().into()).1;
-                    match place {
-                        Some(place) => prop_assert_eq!(before.unwrap().to_vec(), std::mem::replace(&mut model[place].1, value)),
-                        None => model.push((id, value)),
+            let id = |n: u16| format!("\"{n}\"").into_bytes();
+            let set = |model: &mut Vec<(Vec<u8>, Vec<u8>)>, id: &[u8], value: &[u8]| {
+                match model.iter_mut().find(|(known, _)| known == id) {
+                    Some((_, old)) => Some(std::mem::replace(old, value.to_vec())),
+                    None => {
+                        model.push((id.to_vec(), value.to_vec()));
+                        None
                     }
+                }
+            };
+            let mut loader = Loader::new(&mut records, loaded.len());
+            for (n, size) in loaded {
+                let value = vec![b'0'; [1, 20, SHARED][size]];
+                loader.push(&id(n), &value);
+                set(&mut model, &id(n), &value);
+            }
+            loader.finish();
+            prop_assert_eq!(listed(&records), model.clone());
+            for (step, (n, value)) in steps.into_iter().enumerate() {
+                let (id, place) = (id(n), model.iter().position(|(known, _)| *known == id(n)));
+                if value > 0 {
+                    let value = vec![b'1' + (step % 9) as u8; value];
+                    let before = records.set(&id, &value).map(|record| record.value().to_vec());
+                    prop_assert_eq!(before, set(&mut model, &id, &value));
                 } else {
                     let removed = records.position(&id).and_then(|at| records.remove(at));
-                    prop_assert_eq!(removed.map(|(_, value)| value.to_vec()), place.map(|place| model.remove(place).1));
+                    let removed = removed.map(|record| record.value().to_vec());
+                    prop_assert_eq!(removed, place.map(|place| model.remove(place).1));
                 }
                 prop_assert_eq!(records.len(), model.len());
             }
-            let found: Vec<_> = records.iter().map(|(id, value)| (id.to_vec(), value.to_vec())).collect();
-            prop_assert_eq!(found, model);
+            prop_assert_eq!(listed(&records), model);
         }
     }
 }

@@ -128,7 +128,7 @@ impl Opening {
     pub fn push_records(&mut self, items: &[&[u8]]) {
         for pair in items.chunks_exact(2) {
             if let [id, value] = pair {
-                self.state.records.set(&json::canonical_string(id), (*value).into());
+                self.state.records.set(&json::canonical_string(id), value);
             }
         }
     }

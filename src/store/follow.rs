@@ -17,7 +17,7 @@ use crate::format::manifest::Manifest;
 use crate::format::op::{Prev, Timestamp};
 use crate::format::pages::Pages;
 use crate::log::{Loaded, Scan, scan_beside_writer};
-use crate::state::{Logged, Op, State};
+use crate::state::{Logged, Op, Record, State};
 use std::io::Read;
 use std::sync::Arc;
 
@@ -197,9 +197,9 @@ impl Shared {
         let told = known.iter().zip(&follow.known).take_while(|(known, found)| known == found).count();
         let mut inner = self.inner();
         state.continue_after(inner.state.last_seq());
-        for (id, value) in inner.state.records.iter() {
-            if state.records.get(id) != Some(value) {
-                refreshed.other.push(id.clone());
+        for record in inner.state.records.iter() {
+            if state.records.get(record.id()).is_none_or(|now| now.value() != record.value()) {
+                refreshed.other.push(record.id_text());
             }
         }
         for op in state.history.iter().skip(told) {
@@ -347,15 +347,15 @@ impl Inner {
             let logged = Some(Box::new(Logged { ts: ts.clone(), prev, origin: None }));
             differences.push(Arc::new(Op { logged, ..op }));
         };
-        for (id, _) in self.state.records.iter() {
-            if state.records.position(id).is_none() {
-                tell(id, self.state.records.get(id), None);
+        for record in self.state.records.iter() {
+            if state.records.position(record.id()).is_none() {
+                tell(&record.id_text(), Some(&record.value_text()), None);
             }
         }
-        for (id, value) in state.records.iter() {
-            let before = self.state.records.get(id);
-            if before != Some(value) {
-                tell(id, before, Some(value.clone()));
+        for record in state.records.iter() {
+            let before = self.state.records.get(record.id());
+            if before.is_none_or(|before| before.value() != record.value()) {
+                tell(&record.id_text(), before.map(Record::value_text).as_ref(), Some(record.value_text()));
             }
         }
         self.changed.extend(differences.iter().map(|op| op.id.clone()));

@@ -18,7 +18,7 @@ use crate::format::op::Text;
 use crate::format::{json, names, snapshot};
 use crate::log::recovery::create_numbered;
 use crate::log::{LineMark, Loaded, Log, Report, Scan, scan, scan_beside_writer};
-use crate::state::State;
+use crate::state::{Loader, Records, State};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Condvar, Mutex};
@@ -26,6 +26,8 @@ use std::time::Duration;
 
 /// How often a reader reads the manifest again because a file that it named has gone.
 pub(super) const ATTEMPTS: u32 = 100;
+/// Bytes of the shortest line of a snapshot.
+const LEAST_LINE: u64 = 20;
 /// Temporary lock files may belong to somebody who is opening the store right now.
 const LOCK_LEFTOVER_AGE: Duration = Duration::from_secs(10);
 
@@ -188,14 +190,14 @@ impl Opening {
             return Ok(());
         }
         let records: Vec<(u64, Text)> =
-            self.state.records.iter_from(0).map(|(position, id, _)| (position, id.clone())).collect();
+            self.state.records.iter_from(0).map(|(position, record)| (position, record.id_text())).collect();
         if records.len() != values.len() {
             return Err(Error::Invalid {
                 message: format!("migrate gave {} values for {} records", values.len(), records.len()),
             });
         }
         for ((position, id), value) in records.iter().zip(values) {
-            self.state.records.put(*position, id, value.clone());
+            self.state.records.put(*position, id, value);
         }
         Ok(())
     }
@@ -340,9 +342,7 @@ pub(super) fn load_generation(
 ) -> Result<Generation> {
     check_paths(backend, manifest)?;
     let mut state = State::default();
-    let header = snapshot::read(backend, &manifest.current_snapshot, manifest.stats.active_records, |id, value| {
-        state.records.set(&id, value);
-    });
+    let header = load_snapshot(backend, manifest, &mut state.records);
     let header = header.map_err(|error| snapshot_error(backend, manifest, error))?;
     let skip = options.on_damage == super::OnDamage::Skip;
     let read = |log: &String| {
@@ -353,6 +353,19 @@ pub(super) fn load_generation(
         state.replay(&op.id, op.data.clone(), op.logged.clone());
     }
     Ok((header.version, state, scans))
+}
+
+fn load_snapshot(backend: &dyn StorageBackend, manifest: &Manifest, records: &mut Records) -> Result<snapshot::Header> {
+    let path = &manifest.current_snapshot;
+    let reader = snapshot::Reader::open(backend, path, manifest.stats.active_records)?;
+    let header = reader.header().clone();
+    // A count that cannot be true is found out at the end; until then it must not ask for memory.
+    let most = backend.stat(path)?.len / LEAST_LINE;
+    let count = header.count.unwrap_or(manifest.stats.active_records).min(most);
+    let mut loader = Loader::new(records, usize::try_from(count).unwrap_or_default());
+    reader.each(|_, id, value| loader.push(id, value))?;
+    loader.finish();
+    Ok(header)
 }
 
 /// Refuses a manifest whose paths leave the store.

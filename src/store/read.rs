@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::format::manifest::Manifest;
 use crate::format::op::Text;
 use crate::format::snapshot;
-use crate::state::{Op, Position, State};
+use crate::state::{Op, Position, Record, State};
 use std::sync::Arc;
 
 /// A part of the records, in order.
@@ -33,7 +33,7 @@ pub struct Stats {
 impl Store {
     /// The value of a record.
     pub fn get(&self, id: &[u8]) -> Option<Text> {
-        self.shared.inner().state.records.get(id).cloned()
+        self.shared.inner().state.records.get(id).map(Record::value_text)
     }
 
     /// True if there is such a record.
@@ -116,7 +116,8 @@ impl Store {
 pub(super) fn page(state: &State, start: Position, bytes: usize) -> Page {
     let mut page = Page { json: Vec::with_capacity(bytes.min(1 << 20)), next: None };
     page.json.push(b'[');
-    for (position, id, value) in state.records.iter_from(start) {
+    for (position, record) in state.records.iter_from(start) {
+        let (id, value) = (record.id(), record.value());
         if page.json.len() > 1 {
             if page.json.len() + id.len() + value.len() > bytes {
                 page.next = Some(position);

@@ -186,7 +186,7 @@ fn again_all(state: &mut State, ops: &[Arc<Op>]) -> Result<Vec<Arc<Op>>> {
 
 fn again(state: &mut State, id: &Text, data: Option<&Text>, ts: u64) -> Option<Arc<Op>> {
     match data {
-        Some(data) => Some(state.set(id, data.clone(), ts)),
+        Some(data) => Some(state.set(id, data, ts)),
         None => state.delete(id, ts),
     }
 }

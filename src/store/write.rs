@@ -27,7 +27,7 @@ impl Store {
     /// `NotOpen`, `ReadOnly`, `Failed`, or an earlier failure of buffered writes that no call has been told yet; in a
     /// store without its records also `Corrupt` and `Io` of the files. Nothing is changed then.
     pub fn set(&self, id: &[u8], data: &[u8]) -> Result<Accepted> {
-        self.change(id, |inner, ts| Ok(inner.state.set(id, data.into(), ts)))
+        self.change(id, |inner, ts| Ok(inner.state.set(id, data, ts)))
     }
 
     /// Removes a record.
