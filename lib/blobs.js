@@ -7,8 +7,8 @@
  */
 import { open, readFile, readdir, rm, unlink } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { TEMPORARY, isMissing, makeFolder, replaceFile, syncFolder } from "./durable.js";
-import { argumentError, show, withCode } from "./errors.js";
+import { TEMPORARY, makeFolder, replaceFile, syncFolder } from "./durable.js";
+import { argumentError, isMissing, show, withCode } from "./errors.js";
 import { inside, isOwn } from "./paths.js";
 
 /**

@@ -1,7 +1,6 @@
 /**
  * Files that are there as a whole or not at all, and stay there.
  */
-import { randomUUID } from "node:crypto";
 import { mkdir, open, rename, unlink } from "node:fs/promises";
 import { dirname, join } from "node:path";
 
@@ -44,7 +43,7 @@ export async function makeFolder(folder) {
  * @param {string | Uint8Array} content
  */
 export async function replaceFile(path, content) {
-  const temporary = join(dirname(path), `.${randomUUID()}.tmp`);
+  const temporary = join(dirname(path), `.${crypto.randomUUID()}.tmp`);
   const handle = await open(temporary, "wx");
   try {
     try {
@@ -60,12 +59,4 @@ export async function replaceFile(path, content) {
     throw error;
   }
   await syncFolder(dirname(path));
-}
-
-/**
- * True where the error says that there is no such file; nothing else does.
- * @param {unknown} error
- */
-export function isMissing(error) {
-  return /** @type {NodeJS.ErrnoException | null} */ (error)?.code === "ENOENT";
 }

@@ -93,3 +93,11 @@ export function show(value) {
   if (typeof value === "function") return "a function";
   return typeof value === "bigint" ? `${value}n` : String(value);
 }
+
+/**
+ * True where the error says that there is no such file; nothing else does.
+ * @param {unknown} error
+ */
+export function isMissing(error) {
+  return /** @type {NodeJS.ErrnoException | null} */ (error)?.code === "ENOENT";
+}

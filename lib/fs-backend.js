@@ -6,15 +6,16 @@
  * behind `Object.create`, and single methods replaced. Inside a call of a store's the directory is that store's
  * (`directories.js`), otherwise the one that was initialised last.
  *
+ * What needs a directory is told before anything is awaited. Modules that only some calls need are loaded by them: an
+ * import of the package loads this file.
+ *
  * What could go wrong if: two calls on one log overlap (they take turns, also those of several objects); the object is
  * initialised again while a call runs (each call has read the directory when it began).
  */
 import { readFile, readdir, stat } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import * as native from "../binding.js";
-import * as blobs from "./blobs.js";
-import { isMissing, replaceFile } from "./durable.js";
-import { argumentError, show, toError, withCode } from "./errors.js";
+import { argumentError, isMissing, show, toError, withCode } from "./errors.js";
 import { directoriesNow, useDirectories } from "./directories.js";
 import { acquireLock, releaseLock } from "./lock.js";
 import { operationsOf } from "./operations.js";
@@ -134,7 +135,9 @@ export class FsBackend {
   async writeManifest(manifest) {
     const path = join(directoryOf(this), "manifest.json");
     // What no open would accept must not take the place of what does.
-    await replaceFile(path, JSON.stringify(validateManifest(manifest), null, 2));
+    const text = JSON.stringify(validateManifest(manifest), null, 2);
+    const { replaceFile } = await import("./durable.js");
+    await replaceFile(path, text);
   }
 
   /**
@@ -298,7 +301,9 @@ export class FsBackend {
    * @param {Buffer} content
    */
   async writeBlob(relativePath, content) {
-    await blobs.writeBlob(directoryOf(this), relativePath, content);
+    const dir = directoryOf(this);
+    const { writeBlob } = await import("./blobs.js");
+    await writeBlob(dir, relativePath, content);
   }
 
   /**
@@ -306,7 +311,9 @@ export class FsBackend {
    * @returns {Promise<Buffer>}
    */
   async readBlob(relativePath) {
-    return blobs.readBlob(directoryOf(this), relativePath);
+    const dir = directoryOf(this);
+    const { readBlob } = await import("./blobs.js");
+    return readBlob(dir, relativePath);
   }
 
   /**
@@ -316,7 +323,9 @@ export class FsBackend {
    * @returns {Promise<Buffer>}
    */
   async readBlobRange(relativePath, offset, length) {
-    return blobs.readBlobRange(directoryOf(this), relativePath, offset, length);
+    const dir = directoryOf(this);
+    const { readBlobRange } = await import("./blobs.js");
+    return readBlobRange(dir, relativePath, offset, length);
   }
 
   /**
@@ -324,17 +333,23 @@ export class FsBackend {
    * @returns {Promise<string[]>}
    */
   async listBlobs(prefix) {
-    return blobs.listBlobs(directoryOf(this), prefix);
+    const dir = directoryOf(this);
+    const { listBlobs } = await import("./blobs.js");
+    return listBlobs(dir, prefix);
   }
 
   /** @param {string} relativePath */
   async deleteBlob(relativePath) {
-    await blobs.deleteBlob(directoryOf(this), relativePath);
+    const dir = directoryOf(this);
+    const { deleteBlob } = await import("./blobs.js");
+    await deleteBlob(dir, relativePath);
   }
 
   /** @param {string} prefix */
   async deleteBlobDir(prefix) {
-    await blobs.deleteBlobDir(directoryOf(this), prefix);
+    const dir = directoryOf(this);
+    const { deleteBlobDir } = await import("./blobs.js");
+    await deleteBlobDir(dir, prefix);
   }
 }
 

@@ -11,11 +11,9 @@
 import { resolve as resolvePath } from "node:path";
 import * as native from "../binding.js";
 import { Calls } from "./calls.js";
-import { CustomStore } from "./custom-store.js";
 import { WAKE, enter, environmentNumber, leave, setBusy } from "./environment.js";
 import { argumentError, keepError, show, stateError, toError, withCode, wordsOf } from "./errors.js";
 import { FsBackend, isPlain } from "./fs-backend.js";
-import { migrateLoaded, migrateSegment } from "./migrate.js";
 import { operationsOf } from "./operations.js";
 import { readOptions, signalOf } from "./options.js";
 import { tellRecovery } from "./recovery-report.js";
@@ -24,6 +22,7 @@ import { idText, isThenable, valueText } from "./values.js";
 import { View } from "./view.js";
 import { Watch } from "./watch.js";
 
+/** @typedef {import("./custom-store.js").CustomStore} CustomStore */
 /** @typedef {import("./migrate.js").Migrate} Migrate */
 /** @typedef {import("../index.js").StoreOptions} StoreOptions */
 /** @typedef {import("../index.js").StoreStats} StoreStats */
@@ -102,6 +101,7 @@ export class Store {
       } else {
         // Agents share their directory by the backend's methods, natively kept files included.
         const files = backend ?? new FsBackend();
+        const { CustomStore } = await import("./custom-store.js");
         const custom = new CustomStore(files, settings, migrate, agentId);
         this.#enter(await custom.open(dir, signal), custom, settings, migrate);
         this.#backend = files;
@@ -516,6 +516,7 @@ export class Store {
     const found = pairs(itemsNow(stream));
     // A read-only store cannot store migrated segments: they are migrated as they are read.
     if (this.#readOnly && this.#migrate !== undefined && version < this.#version) {
+      const { migrateSegment } = await import("./migrate.js");
       return new Map(migrateSegment(found, this.#migrate, version));
     }
     return new Map(found);
@@ -710,6 +711,7 @@ async function load(path, settings, migrate, signal) {
   try {
     signal?.throwIfAborted();
     if (loaded.migrateFrom !== undefined && migrate !== undefined) {
+      const { migrateLoaded } = await import("./migrate.js");
       migrateLoaded(handle, migrate, loaded.migrateFrom, settings.version);
     }
     const started = await native.start(handle);
