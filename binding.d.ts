@@ -301,9 +301,10 @@ export declare function readStream(stream: number): Promise<StreamPart>
 /** The next part of a stream whose content is in memory: no I/O. */
 export declare function readStreamNow(stream: number): string | null
 
-/** A part of the records: `[id, value, …]` as JSON text, and where the next part begins. */
+/** A part of the records: their ids and their values as JSON texts of arrays, and where the next part begins. */
 export interface RecordPage {
-  json: string
+  ids: string
+  values: string
   next?: number
 }
 

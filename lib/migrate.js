@@ -56,10 +56,9 @@ export function migrateRecords(handle, migrate, from) {
   while (next !== undefined) {
     const page = native.loadedPage(handle, next);
     if (page === null) break;
-    const items = /** @type {any[]} */ (JSON.parse(page.json));
-    /** @type {string[]} */
-    const texts = [];
-    for (let i = 0; i < items.length; i += 2) texts.push(valueText(migrated(migrate, items[i], items[i + 1], from)));
+    const ids = /** @type {string[]} */ (JSON.parse(page.ids));
+    const values = /** @type {unknown[]} */ (JSON.parse(page.values));
+    const texts = ids.map((id, i) => valueText(migrated(migrate, id, values[i], from)));
     native.migrateValues(handle, `[${texts.join(",")}]`);
     next = page.next;
   }

@@ -140,13 +140,15 @@ export class View {
     let next = 0;
     while (next !== undefined) {
       const page = native.page(this.#handle, next);
-      const items = page === null ? [] : /** @type {unknown[]} */ (JSON.parse(page.json));
-      for (let i = 0; i < items.length; i += 2) {
-        const id = /** @type {string} */ (items[i]);
-        const old = known.get(id);
-        records.set(id, old === undefined || old === STALE ? /** @type {T} */ (items[i + 1]) : old);
+      if (page === null) break;
+      const ids = /** @type {string[]} */ (JSON.parse(page.ids));
+      const values = /** @type {T[]} */ (JSON.parse(page.values));
+      for (let i = 0; i < ids.length; i++) {
+        const id = /** @type {string} */ (ids[i]);
+        const old = known.size === 0 ? undefined : known.get(id);
+        records.set(id, old === undefined || old === STALE ? /** @type {T} */ (values[i]) : old);
       }
-      next = page?.next;
+      next = page.next;
     }
     this.#records = records;
     this.#copied = true;

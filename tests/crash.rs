@@ -434,9 +434,8 @@ fn migrated(disk: &MemoryBackend) -> Result<Store> {
     let opening = Opening::load(Arc::new(disk.clone()), Options { version: 2, ..Options::default() })?;
     let mut migration = Migration::default();
     if opening.migrate_from() == Some(1) {
-        let json = opening.page(0, usize::MAX).json;
-        let flat: Vec<serde_json::Value> = serde_json::from_slice(&json).unwrap();
-        migration.values = flat.chunks(2).map(|pair| migrate(&pair[1].to_string())).collect();
+        let values: Vec<serde_json::Value> = serde_json::from_slice(&opening.page(0, usize::MAX).values).unwrap();
+        migration.values = values.iter().map(|value| migrate(&value.to_string())).collect();
         for (path, segment) in opening.old_segments()? {
             let text = |value: &[u8]| String::from_utf8(value.to_vec()).unwrap();
             let records = segment.records.iter().map(|(id, value)| (id.clone(), migrate(&text(value)))).collect();

@@ -4,7 +4,7 @@ use super::errors::{Failure, remember};
 use super::options::OpenOptions;
 use super::registry::{self, Loading, get, with};
 use super::streams::add_archive;
-use super::text::Utf8;
+use super::text::{JsonText, Utf8};
 use crate::backend::fs::FsBackend;
 use crate::format::archive::Segment;
 use crate::format::json;
@@ -26,10 +26,13 @@ pub struct LoadResult {
     pub failure: Option<Failure>,
 }
 
-/// A part of the records: `[id, value, …]` as JSON text, and where the next part begins.
-#[napi(object)]
+/// A part of the records: their ids and their values as JSON texts of arrays, and where the next part begins.
+#[napi(object, object_from_js = false)]
 pub struct RecordPage {
-    pub json: String,
+    #[napi(ts_type = "string")]
+    pub ids: JsonText,
+    #[napi(ts_type = "string")]
+    pub values: JsonText,
     pub next: Option<f64>,
 }
 
@@ -141,7 +144,7 @@ pub fn loaded_page(handle: u32, start: f64) -> Option<RecordPage> {
 }
 
 fn record_page(page: crate::store::Page) -> RecordPage {
-    RecordPage { json: string(page.json), next: page.next.map(number) }
+    RecordPage { ids: JsonText(page.ids), values: JsonText(page.values), next: page.next.map(number) }
 }
 
 /// Archive segments of a store that is being opened whose records are to be migrated.

@@ -1,6 +1,6 @@
 //! Strings from JavaScript as UTF-8 bytes, read into buffers that are used again.
 
-use napi::bindgen_prelude::{FromNapiValue, TypeName, ValidateNapiValue};
+use napi::bindgen_prelude::{FromNapiValue, ToNapiValue, TypeName, ValidateNapiValue};
 use napi::{Error, Result, Status, ValueType, check_status, sys};
 use std::cell::RefCell;
 use std::ops::Deref;
@@ -82,5 +82,35 @@ impl FromNapiValue for Utf8 {
         // SAFETY: `written` bytes were initialised by the call, and are within the capacity.
         unsafe { buffer.set_len(written) };
         Ok(Utf8(buffer))
+    }
+}
+
+/// JSON text on its way to JavaScript. Text in ASCII, which most is, is handed over without being decoded.
+pub struct JsonText(pub Vec<u8>);
+
+impl TypeName for JsonText {
+    fn type_name() -> &'static str {
+        "String"
+    }
+
+    fn value_type() -> ValueType {
+        ValueType::String
+    }
+}
+
+impl ToNapiValue for JsonText {
+    #[allow(unsafe_code, reason = "makes a string by Node-API")]
+    unsafe fn to_napi_value(env: sys::napi_env, JsonText(bytes): Self) -> Result<sys::napi_value> {
+        let mut value = ptr::null_mut();
+        let (text, len) = (bytes.as_ptr().cast(), bytes.len().cast_signed());
+        let status = if bytes.is_ascii() {
+            // SAFETY: `text` has `len` bytes, which Node-API copies.
+            unsafe { sys::napi_create_string_latin1(env, text, len, &mut value) }
+        } else {
+            // SAFETY: as above.
+            unsafe { sys::napi_create_string_utf8(env, text, len, &mut value) }
+        };
+        check_status!(status, "a text could not be handed over")?;
+        Ok(value)
     }
 }

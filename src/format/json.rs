@@ -189,7 +189,7 @@ pub fn string_end(text: &[u8], at: usize) -> Option<usize> {
     if text.get(at) != Some(&b'"') {
         return None;
     }
-    let mut at = at + 1;
+    let mut at = plain_end(text, at + 1);
     loop {
         match text.get(at)? {
             b'"' => return Some(at + 1),
@@ -202,6 +202,26 @@ pub fn string_end(text: &[u8], at: usize) -> Option<usize> {
             _ => at += 1,
         }
     }
+}
+
+/// Skips what is nothing special inside a string, eight bytes at a time; less than eight may be left.
+fn plain_end(text: &[u8], mut at: usize) -> usize {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    // The highest bit of every byte that is zero, and of none below the first such byte.
+    let zeros = |word: u64| word.wrapping_sub(ONES) & !word & HIGH;
+    while let Some(Ok(bytes)) = text.get(at..at + 8).map(<[u8; 8]>::try_from) {
+        let word = u64::from_le_bytes(bytes);
+        let quotes = zeros(word ^ (ONES * u64::from(b'"')));
+        let escapes = zeros(word ^ (ONES * u64::from(b'\\')));
+        let controls = word.wrapping_sub(ONES * 0x20) & !word & HIGH;
+        let special = quotes | escapes | controls;
+        if special != 0 {
+            return at + (special.trailing_zeros() / 8) as usize;
+        }
+        at += 8;
+    }
+    at
 }
 
 fn number_end(text: &[u8], mut at: usize) -> Option<usize> {
@@ -391,6 +411,22 @@ mod tests {
             assert!(!is_valid(text.as_bytes()), "{text}");
         }
         assert!(!is_valid(b"\"\xff\""), "invalid UTF-8");
+    }
+
+    proptest! {
+        #[test]
+        fn strings_end_at_the_first_quote_wherever_it_stands(
+            plain in prop::collection::vec(prop_oneof![Just(b'a'), 0x20u8..0x22, 0x23u8..0x5c, 0x5du8..], 0..40),
+            special in prop::sample::select(vec!["\"rest of the text", "\x1f", "\\n\"and so on", "\\x\""]),
+        ) {
+            let text = [b"\"", &plain[..], special.as_bytes()].concat();
+            let end = match special.as_bytes().get(..2) {
+                Some(b"\"r") => Some(plain.len() + 2),
+                Some(b"\\n") => Some(plain.len() + 4),
+                _ => None,
+            };
+            prop_assert_eq!(string_end(&text, 0), end);
+        }
     }
 
     #[test]

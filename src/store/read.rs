@@ -11,8 +11,11 @@ use std::sync::Arc;
 /// A part of the records, in order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Page {
-    /// JSON text: `[id, value, id, value, …]`.
-    pub json: Vec<u8>,
+    /// JSON text of an array: the ids.
+    pub ids: Vec<u8>,
+    /// JSON text of an array: their values. Apart from the ids, for a JavaScript engine that has just read a record of
+    /// the same members reads the next one faster.
+    pub values: Vec<u8>,
     /// Where the next page begins; `None` after the last.
     pub next: Option<Position>,
 }
@@ -114,21 +117,22 @@ impl Store {
 
 /// Records from a position on, about `bytes` of them.
 pub(super) fn page(state: &State, start: Position, bytes: usize) -> Page {
-    let mut page = Page { json: Vec::with_capacity(bytes.min(1 << 20)), next: None };
-    page.json.push(b'[');
+    let (mut ids, mut values, mut next) = (vec![b'['], Vec::with_capacity(bytes.min(1 << 20)), None);
+    values.push(b'[');
     for (position, record) in state.records.iter_from(start) {
         let (id, value) = (record.id(), record.value());
-        if page.json.len() > 1 {
-            if page.json.len() + id.len() + value.len() > bytes {
-                page.next = Some(position);
+        if values.len() > 1 {
+            if ids.len() + values.len() + id.len() + value.len() > bytes {
+                next = Some(position);
                 break;
             }
-            page.json.push(b',');
+            ids.push(b',');
+            values.push(b',');
         }
-        page.json.extend_from_slice(id);
-        page.json.push(b',');
-        page.json.extend_from_slice(value);
+        ids.extend_from_slice(id);
+        values.extend_from_slice(value);
     }
-    page.json.push(b']');
-    page
+    ids.push(b']');
+    values.push(b']');
+    Page { ids, values, next }
 }

@@ -118,15 +118,20 @@ impl Store {
     /// Lets the writer take what was queued. Calls queue only, so that those of one turn of the event loop share one
     /// write and one sync; their caller kicks once at the end of the turn.
     ///
-    /// Under `durability: "os"` an idle writer is bypassed: one write from this thread is cheaper than any hand-off.
+    /// Under `durability: "os"` an idle writer is bypassed where somebody waits: one write from this thread is cheaper
+    /// than any hand-off.
     pub fn kick(&self) {
         let options = &self.shared.options;
-        let inline = options.durability == Durability::Os && options.write_mode == WriteMode::Immediate;
-        if inline && let Ok(mut disk) = self.shared.disk.try_lock() {
+        let waited_for = || options.write_mode == WriteMode::Immediate || self.shared.inner().urgent;
+        if options.durability == Durability::Os
+            && waited_for()
+            && let Ok(mut disk) = self.shared.disk.try_lock()
+        {
             self.shared.commit_small(&mut disk);
         }
         let mut inner = self.shared.inner();
         if inner.queue.is_empty() {
+            inner.urgent = false;
             return;
         }
         // What nobody waits for is taken a little later, much of it at a time: waking a thread costs more than a write.

@@ -85,16 +85,12 @@ fn raw(json: &[u8]) -> Vec<String> {
     values.iter().map(|value| value.get().to_owned()).collect()
 }
 
-fn pairs(flat: &[String]) -> Vec<(String, String)> {
-    flat.chunks(2).map(|pair| (pair[0].clone(), pair[1].clone())).collect()
-}
-
 /// All records in order, as JSON texts.
 pub fn records(store: &Store) -> Vec<(String, String)> {
     let (mut found, mut start) = (Vec::new(), Some(0));
     while let Some(at) = start {
         let page = store.page(at, 300);
-        found.extend(pairs(&raw(&page.json)));
+        found.extend(raw(&page.ids).into_iter().zip(raw(&page.values)));
         start = page.next;
     }
     assert_eq!(store.count(), found.len() as u64);
