@@ -4,7 +4,7 @@ import tseslint from "typescript-eslint";
 
 export default defineConfig(
   // binding.* is generated; the rest is not ours to lint
-  globalIgnores(["binding.js", "binding.d.ts", "target/", "coverage/", "benchmark/results/", "benchmark/.work/"]),
+  globalIgnores(["binding.js", "binding.d.ts", "target/", "dist/", "coverage/", "benchmark/results/", "benchmark/.work/"]),
   js.configs.recommended,
   tseslint.configs.recommended,
   {

@@ -387,7 +387,7 @@ async function bytesOnDisk({ open, dir, size, bytes }) {
 async function importing({ contender, size }) {
   /** @type {Record<string, string>} */
   const modules = {
-    [OURS]: new URL("../index.js", import.meta.url).href,
+    [OURS]: new URL("../dist/index.js", import.meta.url).href,
     [UPSTREAM]: import.meta.resolve("@backloghq/opslog"),
     empty: new URL("contenders/empty.js", import.meta.url).href,
   };

@@ -1,4 +1,4 @@
-// Builds the addon and writes binding.js and binding.d.ts: `node scripts/build.js [--release]`.
+// Builds the addon, writes binding.js and binding.d.ts, and bundles dist/: `node scripts/build.js [--release]`.
 // The flags stand here and nowhere else. cargo decides what has to be compiled: a second run takes about a second.
 
 import { spawnSync } from "node:child_process";
@@ -26,4 +26,6 @@ const manifest = require.resolve("@napi-rs/cli/package.json");
 const napi = join(dirname(manifest), require(manifest).bin.napi);
 const built = spawnSync(process.execPath, [napi, ...flags], { cwd: root, stdio: "inherit" });
 if (built.error !== undefined) throw built.error;
-process.exit(built.status ?? 1);
+if (built.status !== 0) process.exit(built.status ?? 1);
+const { bundle } = await import("./bundle.js");
+await bundle();
