@@ -1,7 +1,7 @@
 /**
  * Files that are there as a whole or not at all, and stay there.
  */
-import { randomUUID } from "node:crypto";
+import { randomInt, randomUUID } from "node:crypto";
 import { mkdir, open, rename, unlink } from "node:fs/promises";
 import { dirname, join } from "node:path";
 
@@ -39,12 +39,21 @@ export async function makeFolder(folder) {
 }
 
 /**
+ * A temporary name beside one of the store's own files, as the engine gives them (`src/format/names.rs`): what a crash
+ * leaves under it, the next writer that opens the store removes.
+ * @param {string} path
+ */
+export function ownTemporary(path) {
+  return `${path}.${process.pid}-${randomInt(2 ** 47)}.tmp`;
+}
+
+/**
  * Puts a file with this content in the place of what has that name. A crash leaves the old file or the new one.
  * @param {string} path
  * @param {string | Uint8Array} content
+ * @param {string} [temporary] Where it is written first.
  */
-export async function replaceFile(path, content) {
-  const temporary = join(dirname(path), `.${randomUUID()}.tmp`);
+export async function replaceFile(path, content, temporary = join(dirname(path), `.${randomUUID()}.tmp`)) {
   const handle = await open(temporary, "wx");
   try {
     try {

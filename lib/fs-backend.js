@@ -13,7 +13,7 @@ import { readFile, readdir, stat } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import * as native from "../binding.js";
 import * as blobs from "./blobs.js";
-import { isMissing, replaceFile } from "./durable.js";
+import { isMissing, ownTemporary, replaceFile } from "./durable.js";
 import { argumentError, show, toError, withCode } from "./errors.js";
 import { directoriesNow, useDirectories } from "./directories.js";
 import { acquireLock, releaseLock } from "./lock.js";
@@ -134,7 +134,7 @@ export class FsBackend {
   async writeManifest(manifest) {
     const path = join(directoryOf(this), "manifest.json");
     // What no open would accept must not take the place of what does.
-    await replaceFile(path, JSON.stringify(validateManifest(manifest), null, 2));
+    await replaceFile(path, JSON.stringify(validateManifest(manifest), null, 2), ownTemporary(path));
   }
 
   /**

@@ -141,7 +141,12 @@ impl Opening {
         if !self.options.read_only {
             self.backend.create_dirs()?;
             match &manifest {
-                None => manifest = Some(create_store(&*self.backend, self.options.version)?),
+                None => {
+                    let created = create_store(&*self.backend, self.options.version)?;
+                    // A first open that crashed before it had a manifest has left its files.
+                    remove_leftovers(&*self.backend, &created);
+                    manifest = Some(created);
+                }
                 Some(existing) => {
                     if self.options.skip_load && partial::is_cleared(&*self.backend, &existing.active_ops)? {
                         self.backend.create(&existing.active_ops)?.sync()?;
@@ -467,7 +472,7 @@ fn remove_leftovers(backend: &dyn StorageBackend, manifest: &Manifest) {
             let path = if folder.is_empty() { entry.name.clone() } else { format!("{folder}/{}", entry.name) };
             let older = entry.stat.modified_ns < published.modified_ns;
             let remove = match names::kind(&entry.name) {
-                names::Kind::Temporary if entry.name.starts_with(names::LOCK) => {
+                names::Kind::Temporary if names::is_lock(&entry.name) => {
                     u128::from(clock::now_ms()) * 1_000_000 > entry.stat.modified_ns + LOCK_LEFTOVER_AGE.as_nanos()
                 }
                 names::Kind::Temporary => true,
