@@ -173,6 +173,9 @@ function sum(counts) {
   return all;
 }
 
+// Upstream leaves files open where `open` fails, and Node warns of each.
+process.removeAllListeners("warning");
+
 buildShim();
 const workloads = chosen(flags.workload);
 /** @type {Count[]} */

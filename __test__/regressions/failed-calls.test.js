@@ -7,6 +7,8 @@
  *   that the file is nobody's was removed before it.
  * - A temporary snapshot or manifest stayed. Cause: `fstat` of the file just made failed, and the caller, who got no file,
  *   had none to remove.
+ * - An `archive` that was rejected because the disk was full left its records in the segment as well. Cause: the segment
+ *   got its name before the manifest was written; that failed, and so did writing the old segment back.
  */
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { constants, tmpdir } from "node:os";
@@ -28,6 +30,7 @@ it.skipIf(process.platform !== "linux").each([
   ["immediate", `fail-at stat /.lock$ ${EACCES}`],
   ["migrate", `fail-at unlink /.lock$ ${EACCES}`],
   ["compact", `fail-at stat .jsonl. ${EIO}`],
+  ...Array.from({ length: 30 }, (_, n) => ["archive", `budget ${1_500 + n * 120}`]),
 ])("%s: after one call that fails (%s) the store is as it was, and nothing is held or left", async (name, command) => {
   const [workload] = chosen(name);
   const place = mkdtempSync(join(tmpdir(), "opslog-test-"));
@@ -41,7 +44,8 @@ it.skipIf(process.platform !== "linux").each([
     const { code, stderr } = await runNode("io-driver.js", [name, template, dir, control, trace, cases, results], env);
     expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
     const result = JSON.parse(readFileSync(results, "utf8").trim().split("\n").at(-1));
-    expect(result).toMatchObject({ command, hits: [{}], done: true });
+    expect(result).toMatchObject({ command, done: true });
+    expect(result.hits.length).toBeGreaterThan(0);
     expect(result.problem).toBeUndefined();
   } finally {
     rmSync(place, { recursive: true, force: true });

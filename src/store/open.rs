@@ -443,11 +443,12 @@ fn fold_at_open(shared: &Shared, segments: Vec<(String, Segment)>) -> Result<()>
     });
     let job = Job { through, count, waiting: Vec::new(), asked: true };
     let published = written.and_then(|()| shared.write_snapshot(count)).and_then(|snapshot| {
-        shared.publish(&mut disk, &job, &snapshot, |_| {
+        let prepare = || {
             // A segment says which version its records have: one that was renamed before a crash is not migrated twice.
             prepared.iter().try_for_each(|(temporary, path)| backend.rename(temporary, path))?;
             if prepared.is_empty() { Ok(()) } else { backend.sync_dir(names::ARCHIVE) }
-        })
+        };
+        shared.publish(&mut disk, &job, &snapshot, |_| {}, prepare)
     });
     shared.inner().state.moment = None;
     if published.is_err() {
