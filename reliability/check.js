@@ -8,8 +8,8 @@ import { implementation, filesIn, optionsOf } from "./stores.js";
 /** @typedef {import("./model.js").State} State */
 /** @typedef {import("./workloads.js").Workload} Workload */
 
-/** A store that does not open or close within this time hangs. */
-const PATIENCE_MS = 30_000;
+/** A store that does not open or close within this time hangs. Long: a busy machine may let this process starve. */
+const PATIENCE_MS = 120_000;
 
 /**
  * @template T

@@ -31,8 +31,8 @@ export function shimmed(variables) {
 
 /** @typedef {{ code: number | null, signal: string | null, stderr: string }} Ended */
 
-/** A driver that takes longer hangs. */
-const PATIENCE_MS = 120_000;
+/** A driver that takes longer hangs: the longest one does some hundred cases. */
+const PATIENCE_MS = 900_000;
 
 /**
  * Runs `node SCRIPT ARGS…` to its end.
