@@ -121,11 +121,13 @@ export async function attempt(workload, template, dir, disk, arm) {
   };
 
   let failures = 0;
-  /** @param {number} at @param {any} error */
-  const settle = (at, error) => {
+  /** @param {number} at @param {any} error @param {unknown} value */
+  const settle = (at, error, value) => {
     const { step, agent } = calls[at];
     const state = /** @type {State} */ (now().get(agent));
-    const next = isRefused(state, step) ? undefined : apply(state, step);
+    // Whether a peer's checkpoint has taken the last operation along depends on who was first; `undo` says so.
+    const takenAlong = agent !== undefined && step[0] === "undo" && value === false;
+    const next = takenAlong ? state : isRefused(state, step) ? undefined : apply(state, step);
     if (error === undefined && next === undefined) problems.push(`${step[0]} is not refused`);
     if (next === undefined) return;
     if (error === undefined) {
@@ -146,7 +148,7 @@ export async function attempt(workload, template, dir, disk, arm) {
       stores.set(agent, store);
     }
     let running = 0;
-    /** @type {{ at: number, error: any }[]} */
+    /** @type {{ at: number, error: any, value: unknown }[]} */
     const settled = [];
     await run(workload.steps, {
       store: (agent) => /** @type {Store<unknown>} */ (stores.get(agent)),
@@ -159,12 +161,12 @@ export async function attempt(workload, template, dir, disk, arm) {
       before: () => {
         running++;
       },
-      after: (at, error) => {
+      after: (at, error, value) => {
         running--;
-        settled.push({ at, error });
+        settled.push({ at, error, value });
         if (running > 0) return;
         // Calls that were made together settle in any order, and took effect in that of the calls.
-        for (const each of settled.splice(0).sort((a, b) => a.at - b.at)) settle(each.at, each.error);
+        for (const each of settled.splice(0).sort((a, b) => a.at - b.at)) settle(each.at, each.error, each.value);
         // A full disk is freed once some calls have met it.
         if (failures >= 3 && disk.full) disk.mend();
         if (calls[at].step[0] !== "close") compareMemory(`call ${at} (${calls[at].step[0]})`);
