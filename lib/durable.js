@@ -38,12 +38,21 @@ export async function makeFolder(folder) {
 }
 
 /**
+ * A temporary name beside one of the store's own files, as the engine gives them (`src/format/names.rs`): what a crash
+ * leaves under it, the next writer that opens the store removes.
+ * @param {string} path
+ */
+export function ownTemporary(path) {
+  return `${path}.${process.pid}-${Math.floor(Math.random() * 2 ** 47)}.tmp`;
+}
+
+/**
  * Puts a file with this content in the place of what has that name. A crash leaves the old file or the new one.
  * @param {string} path
  * @param {string | Uint8Array} content
+ * @param {string} [temporary] Where it is written first.
  */
-export async function replaceFile(path, content) {
-  const temporary = join(dirname(path), `.${crypto.randomUUID()}.tmp`);
+export async function replaceFile(path, content, temporary = join(dirname(path), `.${crypto.randomUUID()}.tmp`)) {
   const handle = await open(temporary, "wx");
   try {
     try {

@@ -136,8 +136,8 @@ export class FsBackend {
     const path = join(directoryOf(this), "manifest.json");
     // What no open would accept must not take the place of what does.
     const text = JSON.stringify(validateManifest(manifest), null, 2);
-    const { replaceFile } = await import("./durable.js");
-    await replaceFile(path, text);
+    const { ownTemporary, replaceFile } = await import("./durable.js");
+    await replaceFile(path, text, ownTemporary(path));
   }
 
   /**

@@ -89,7 +89,10 @@ impl DirLock {
         // that nobody can have taken this file in between.
         if same_file(&file, &self.path).unwrap_or(false) {
             let _ = std::fs::remove_file(owner_path(&self.path));
-            let _ = std::fs::remove_file(&self.path);
+            if std::fs::remove_file(&self.path).is_err() {
+                // It stays with our pid in it: what says that it is nobody's must stay as well.
+                let _ = fingerprint(&file).and_then(|text| std::fs::write(owner_path(&self.path), text));
+            }
         }
     }
 }
@@ -210,7 +213,7 @@ fn create(path: &Path) -> Result<Option<File>> {
     let linked = std::fs::hard_link(&temporary, path);
     let _ = std::fs::remove_file(&temporary);
     match linked {
-        Ok(()) => Ok(claim(path, file)),
+        Ok(()) => claim(path, file),
         Err(taken) if taken.kind() == io::ErrorKind::AlreadyExists => Ok(None),
         // A file system without hard links: create it in place, exclusively.
         Err(_) => create_in_place(path),
@@ -229,7 +232,7 @@ fn create_in_place(path: &Path) -> Result<Option<File>> {
         Err(TryLockError::Error(cause)) => return Err(error("flock")(cause)),
     }
     file.write_all(std::process::id().to_string().as_bytes()).map_err(error("write"))?;
-    Ok(claim(path, file))
+    claim(path, file)
 }
 
 /// A stale lock file, whose kernel lock we hold: put ours in its place. Whoever waits for the old one finds that the
@@ -241,17 +244,24 @@ fn replace(path: &Path) -> Result<Option<File>> {
         let _ = std::fs::remove_file(&temporary);
         return Err(Error::io("rename", path.display().to_string(), source));
     }
-    Ok(claim(path, file))
+    claim(path, file)
 }
 
 /// Records that the lock file is ours, once the path names it.
-fn claim(path: &Path, file: File) -> Option<File> {
-    if !same_file(&file, path).unwrap_or(false) {
-        return None;
+fn claim(path: &Path, file: File) -> Result<Option<File>> {
+    match same_file(&file, path) {
+        Ok(true) => {}
+        Ok(false) => return Ok(None),
+        Err(source) => {
+            // It got its name a moment ago and its kernel lock is ours, so nobody has put another in its place. With
+            // our pid in it and without the kernel lock it would keep this process out.
+            let _ = std::fs::remove_file(path);
+            return Err(Error::io("stat", path.display().to_string(), source));
+        }
     }
     // Where this fails the lock holds all the same; only a crash would then be judged by the pid alone.
     let _ = fingerprint(&file).and_then(|text| std::fs::write(owner_path(path), text));
-    Some(file)
+    Ok(Some(file))
 }
 
 /// True if `.lock-owner` names this very file, unchanged since this implementation wrote it.

@@ -119,7 +119,13 @@ impl StorageBackend for FsBackend {
 
     fn create(&self, path: &str) -> Result<Box<dyn StorageFile>> {
         let file = OpenOptions::new().read(true).write(true).create_new(true).open(self.at(path));
-        self.writable(path, file)
+        let created = file.is_ok();
+        self.writable(path, file).inspect_err(|_| {
+            // The caller has no file that it could remove.
+            if created {
+                let _ = std::fs::remove_file(self.at(path));
+            }
+        })
     }
 
     fn open(&self, path: &str) -> Result<Box<dyn StorageFile>> {

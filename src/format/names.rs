@@ -63,6 +63,12 @@ pub fn is_agent_lock(name: &str) -> bool {
     name.starts_with(AGENT_LOCK) && name.ends_with(LOCK)
 }
 
+/// True for the name of any lock file, or of one that is being made.
+pub fn is_lock(name: &str) -> bool {
+    [LOCK, COMPACT_LOCK].iter().any(|lock| name.strip_prefix(lock).is_some_and(|rest| !rest.starts_with('-')))
+        || (name.starts_with(AGENT_LOCK) && name.contains(LOCK))
+}
+
 /// `archive/archive-<segment>.json`
 pub fn archive(segment: &str) -> String {
     format!("{ARCHIVE}/archive-{segment}.json")
@@ -117,7 +123,8 @@ pub fn kind(name: &str) -> Kind {
             .filter(|(_, unique)| unique.split_once('-').is_some_and(|(pid, n)| digits(pid) && digits(n)));
         let target = ours.map_or(target, |(target, _)| target);
         let archive = target.starts_with("archive-") && target.ends_with(".json");
-        let known = target == MANIFEST || (target == LOCK && ours.is_some()) || archive || kind(target) != Kind::Other;
+        let lock = ours.is_some() && is_lock(target);
+        let known = target == MANIFEST || lock || archive || kind(target) != Kind::Other;
         return if known { Kind::Temporary } else { Kind::Other };
     }
     if let Some(rest) = name.strip_prefix("snap-") {
@@ -162,9 +169,21 @@ mod tests {
         assert_eq!(kind("snap-1.json"), Kind::Snapshot);
         assert_eq!(kind("snap-1.jsonl.12-0.tmp"), Kind::Temporary);
         assert_eq!(kind("manifest.json.tmp"), Kind::Temporary);
-        assert_eq!(kind(".lock.1-2.tmp"), Kind::Temporary);
+        for lock in [".lock", ".compact-lock", ".agent-a-0123abcd.lock"] {
+            assert_eq!(kind(lock), Kind::Other);
+            assert_eq!(kind(&format!("{lock}.1-2.tmp")), Kind::Temporary);
+            assert!(is_lock(&format!("{lock}.1-2.tmp")));
+        }
         assert_eq!(kind("archive-2026-Q1.json.tmp"), Kind::Temporary);
-        for somebodys in ["notes.tmp", "export.tmp", "manifest.json.bak.tmp", ".lock.tmp", "x.1-2.tmp"] {
+        for somebodys in [
+            "notes.tmp",
+            "export.tmp",
+            "manifest.json.bak.tmp",
+            ".lock.tmp",
+            ".compact-lock.tmp",
+            ".agent-a.1-2.tmp",
+            "x.1-2.tmp",
+        ] {
             assert_eq!(kind(somebodys), Kind::Other, "{somebodys}");
         }
         assert_eq!(kind("ops-17.jsonl"), Kind::Ops);

@@ -7,6 +7,7 @@ use crate::backend::{self, StorageBackend, discard, read_all};
 use crate::clock;
 use crate::error::{Error, Result};
 use crate::format::archive::Segment;
+use crate::format::manifest::Manifest;
 use crate::format::op::Text;
 use crate::format::{json, names};
 use crate::log::Log;
@@ -154,11 +155,7 @@ impl Shared {
         };
         let temporary = backend::write_temporary(backend, &path, &content.to_bytes(&clock::iso(clock::now_ms())))?;
         let snapshot = self.write_snapshot(job.count).inspect_err(|_| discard(backend, &temporary))?;
-        let published = self.publish(disk, job, &snapshot, |manifest| {
-            // ORDER: the segment is there, durably, before a manifest counts that no longer has its records. A crash
-            // between the two leaves the records in both places; archiving them again gives the same segment.
-            backend.rename(&temporary, &path)?;
-            backend.sync_dir(names::ARCHIVE)?;
+        let change = |manifest: &mut Manifest| {
             if !manifest.archive_segments.contains(&path) {
                 manifest.archive_segments.push(path.clone());
             }
@@ -166,7 +163,12 @@ impl Shared {
                 log.archived = true;
             }
             manifest.stats.archived_records = recounted.unwrap_or(manifest.stats.archived_records + added);
-            Ok(())
+        };
+        let published = self.publish(disk, job, &snapshot, change, || {
+            // ORDER: the segment is there, durably, before a manifest counts that no longer has its records. A crash
+            // between the two leaves the records in both places; archiving them again gives the same segment.
+            backend.rename(&temporary, &path)?;
+            backend.sync_dir(names::ARCHIVE)
         });
         if published.is_err() && self.inner().failed.is_none() {
             discard(backend, &temporary);

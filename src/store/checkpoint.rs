@@ -153,7 +153,7 @@ impl Shared {
             (job, inner.failed.clone())
         };
         let published = written.and_then(|snapshot| match failed {
-            None => self.publish(disk, &job, &snapshot, |_| Ok(())),
+            None => self.publish(disk, &job, &snapshot, |_| {}, || Ok(())),
             Some(error) => {
                 discard(&*self.backend, &snapshot);
                 Err(error)
@@ -206,7 +206,7 @@ impl Shared {
 
     /// Makes a snapshot the current one, with a new log that holds what came after it.
     ///
-    /// `prepare` may change the manifest and do what must be done just before it counts.
+    /// `change` may change the manifest; `prepare` does what must be done just before it counts.
     ///
     /// # Errors
     /// Nothing has changed then, and the new files are removed. Where only the last sync fails the new generation
@@ -216,7 +216,8 @@ impl Shared {
         disk: &mut Disk,
         job: &Job,
         snapshot: &str,
-        prepare: impl FnOnce(&mut Manifest) -> Result<()>,
+        change: impl FnOnce(&mut Manifest),
+        prepare: impl FnOnce() -> Result<()>,
     ) -> Result<()> {
         let backend = &*self.backend;
         // The last guard of records that were never loaded.
@@ -227,12 +228,18 @@ impl Shared {
         let next = copy_tail(log, backend, job.through).inspect_err(|_| discard(backend, snapshot))?;
         let (mut manifest, superseded) =
             succeed(backend, &disk.manifest, snapshot, &next, job.count, self.options.version);
-        // ORDER: snapshot and log are durable, names included, before the manifest names them.
+        change(&mut manifest);
+        // ORDER: snapshot and log are durable, names included, before the manifest names them. And the manifest is
+        // written before `prepare`: a full disk, which could not take anything back, is met before it did anything.
         let replaced = backend
             .sync_dir(names::OPS)
-            .and_then(|()| prepare(&mut manifest))
-            .and_then(|()| self.check_ours(disk))
-            .and_then(|()| backend::replace_name(backend, names::MANIFEST, &manifest.to_bytes()));
+            .and_then(|()| backend::write_temporary(backend, names::MANIFEST, &manifest.to_bytes()))
+            .and_then(|temporary| {
+                let renamed = prepare()
+                    .and_then(|()| self.check_ours(disk))
+                    .and_then(|()| backend.rename(&temporary, names::MANIFEST));
+                renamed.inspect_err(|_| discard(backend, &temporary))
+            });
         if let Err(error) = replaced {
             discard(backend, snapshot);
             discard(backend, next.path());

@@ -113,7 +113,8 @@ impl Shared {
         };
         let through = disk.log.as_ref().map_or(0, Log::last_seq);
         let job = Job { through, count, waiting: Vec::new(), asked: true };
-        let done = self.write_snapshot(count).and_then(|snapshot| self.publish(disk, &job, &snapshot, |_| Ok(())));
+        let done =
+            self.write_snapshot(count).and_then(|snapshot| self.publish(disk, &job, &snapshot, |_| {}, || Ok(())));
         let mut inner = self.inner();
         inner.state.moment = None;
         if let Err(error) = &done {

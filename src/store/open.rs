@@ -143,7 +143,12 @@ impl Opening {
         if !self.options.read_only {
             self.backend.create_dirs()?;
             match &manifest {
-                None => manifest = Some(create_store(&*self.backend, self.options.version)?),
+                None => {
+                    let created = create_store(&*self.backend, self.options.version)?;
+                    // A first open that crashed before it had a manifest has left its files.
+                    remove_leftovers(&*self.backend, &created);
+                    manifest = Some(created);
+                }
                 Some(existing) => {
                     if self.options.skip_load && partial::is_cleared(&*self.backend, &existing.active_ops)? {
                         self.backend.create(&existing.active_ops)?.sync()?;
@@ -451,11 +456,12 @@ fn fold_at_open(shared: &Shared, segments: Vec<(String, Segment)>) -> Result<()>
     });
     let job = Job { through, count, waiting: Vec::new(), asked: true };
     let published = written.and_then(|()| shared.write_snapshot(count)).and_then(|snapshot| {
-        shared.publish(&mut disk, &job, &snapshot, |_| {
+        let prepare = || {
             // A segment says which version its records have: one that was renamed before a crash is not migrated twice.
             prepared.iter().try_for_each(|(temporary, path)| backend.rename(temporary, path))?;
             if prepared.is_empty() { Ok(()) } else { backend.sync_dir(names::ARCHIVE) }
-        })
+        };
+        shared.publish(&mut disk, &job, &snapshot, |_| {}, prepare)
     });
     shared.inner().state.moment = None;
     if published.is_err() {
@@ -480,7 +486,7 @@ fn remove_leftovers(backend: &dyn StorageBackend, manifest: &Manifest) {
             let path = if folder.is_empty() { entry.name.clone() } else { format!("{folder}/{}", entry.name) };
             let older = entry.stat.modified_ns < published.modified_ns;
             let remove = match names::kind(&entry.name) {
-                names::Kind::Temporary if entry.name.starts_with(names::LOCK) => {
+                names::Kind::Temporary if names::is_lock(&entry.name) => {
                     u128::from(clock::now_ms()) * 1_000_000 > entry.stat.modified_ns + LOCK_LEFTOVER_AGE.as_nanos()
                 }
                 names::Kind::Temporary => true,
