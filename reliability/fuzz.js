@@ -80,5 +80,17 @@ for (const name of names) {
   console.error(lines.slice(from, from + 40).join("\n"));
   console.error(`repeat with: target/fuzz/${triple}/release/${name} <the file named above>`);
 }
+// Calls with hostile arguments, names and files, from JavaScript; more random cases in the full form.
+const vitest = [join(root, "node_modules/vitest/vitest.mjs"), "run", "--project", "native", "__test__/hostile"];
+const calls = flags.only === undefined && !flags.short
+  ? spawnSync(process.execPath, vitest, { cwd: root, env: { ...env, OPSLOG_RUNS: "2000" }, encoding: "utf8", maxBuffer: 1 << 28 })
+  : undefined;
+if (calls !== undefined) {
+  console.log(`JavaScript calls: ${/^vitest: .*$/m.exec(calls.stdout)?.[0] ?? "no result"}`);
+  if (calls.status !== 0) {
+    failed.push("__test__/hostile");
+    console.error(`${calls.stdout}\n${calls.stderr}`);
+  }
+}
 console.log(`check:fuzz: ${names.length} targets, ${total} inputs in ${seconds} s each, ${failed.length} failed${failed.map((name) => ` ${name}`).join("")}`);
 if (failed.length > 0) process.exit(1);
