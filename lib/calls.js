@@ -77,9 +77,11 @@ export class Calls {
    */
   tell(news) {
     const ended = new Map(news.ended.map((end) => [end.ticket, end]));
-    for (const end of news.ended) {
+    for (const end of [...news.ended].sort((a, b) => a.ticket - b.ticket)) {
       const waiting = this.#others.get(end.ticket);
       if (waiting === undefined) continue;
+      // ORDER: what was called before it and has ended as well settles first.
+      this.settle(Math.min(news.through, end.ticket), ended);
       this.#others.delete(end.ticket);
       if (end.failure !== undefined) waiting.reject(toError(end.failure));
       else waiting.resolve(end.flag ?? end.count);

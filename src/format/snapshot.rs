@@ -296,8 +296,8 @@ fn without_crc(line: &[u8]) -> Cow<'_, [u8]> {
     line.into()
 }
 
-/// Splits a line of the form that we write; any other is parsed.
-pub fn split_record(line: &[u8]) -> Option<RecordOf<'_>> {
+/// Splits a line of the form that we write, in a file whose checksum says that we wrote it; any other is parsed.
+fn split_record(line: &[u8]) -> Option<RecordOf<'_>> {
     let split = (|| {
         let rest = line.strip_prefix(b"{\"id\":")?;
         let (id, rest) = rest.split_at_checked(json::string_end(rest, 0)?)?;
@@ -306,7 +306,8 @@ pub fn split_record(line: &[u8]) -> Option<RecordOf<'_>> {
     split.or_else(|| parse_record(line))
 }
 
-fn parse_record(line: &[u8]) -> Option<RecordOf<'_>> {
+/// Reads a record line, whoever wrote it: members may stand in any order, twice, or beside others.
+pub fn parse_record(line: &[u8]) -> Option<RecordOf<'_>> {
     std::str::from_utf8(line).ok()?;
     let (mut id, mut data) = (None, None);
     let end = json::for_each_member(line, |key, value| match key {

@@ -119,7 +119,7 @@ impl Index {
         let path = if place.offset == offset { &self.files.snapshot } else { &self.files.log };
         let bytes = line_at(backend, path, offset, place.len)?;
         let found = if place.offset == offset {
-            snapshot::split_record(&bytes).map(|(found, value)| (*found == *id).then(|| Some(value.into())))
+            snapshot::parse_record(&bytes).map(|(found, value)| (*found == *id).then(|| Some(value.into())))
         } else {
             op::parse(&bytes).ok().map(|line| {
                 let data = line.data.filter(|_| line.kind == OpKind::Set);

@@ -373,7 +373,7 @@ fn load_snapshot(backend: &dyn StorageBackend, manifest: &Manifest, records: &mu
     Ok(header)
 }
 
-/// Refuses a manifest whose paths leave the store.
+/// Refuses a manifest whose paths leave the store, or that names a superseded file as the current one.
 pub(super) fn check_paths(backend: &dyn StorageBackend, manifest: &Manifest) -> Result<()> {
     let logs = manifest.logs();
     let escapes = std::iter::once((&manifest.current_snapshot, names::SNAPSHOTS))
@@ -381,6 +381,16 @@ pub(super) fn check_paths(backend: &dyn StorageBackend, manifest: &Manifest) -> 
         .find(|(path, folder)| !names::is_inside(path, folder));
     if let Some((path, _)) = escapes {
         let message = format!("Invalid manifest: path leaves the store: {path}");
+        return Err(Error::corrupt(backend.full_path(names::MANIFEST), message));
+    }
+    // A damaged name may be the one of the file before: that one would be read, and the current one removed.
+    let previous = &manifest.previous;
+    let superseded = previous.snapshot.as_ref().filter(|path| **path == manifest.current_snapshot).or_else(|| {
+        let superseded = previous.ops.iter().map(|log| &log.path);
+        superseded.into_iter().find(|path| logs.contains(path))
+    });
+    if let Some(path) = superseded {
+        let message = format!("Invalid manifest: both current and superseded: {path}");
         return Err(Error::corrupt(backend.full_path(names::MANIFEST), message));
     }
     Ok(())
