@@ -11,8 +11,8 @@
 //! All calls that count hold one lock while they run. So the trace has them in an order in which they happened, and
 //! nothing else happens to the files while the process is being killed.
 //!
-//! Raw system calls (rustix's, Go's) and io_uring would escape. The engine makes none on files, and the harness tells
-//! libuv not to use io_uring; `reliability/escape.js` checks both with strace where that is installed.
+//! Raw system calls (rustix's, Go's) and io_uring would escape. The engine makes none on files, as strace shows, and
+//! the harness tells libuv not to use io_uring.
 #![cfg(target_os = "linux")]
 
 mod hooks;
