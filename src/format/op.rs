@@ -4,6 +4,8 @@
 //! - `"boxed":true` where the old record is no object: upstream's readers accept only an object or null as `prev`,
 //!   so it stands there as `{"value":OLD}`
 //! - `"batch":N` on the lines of a batch of several operations: N more lines of it follow
+//! - `"write":N` on the lines of a write of several lines that may be longer than a page: N more lines of it follow. A
+//!   power cut can lose a page inside of it and keep what follows; that is no damage then (see `log::recovery`)
 //! - `"crc":"xxxxxxxx"`, always last: CRC-32C of the line up to this member, eight lower-case hex digits
 //!
 //! A line without `crc` is upstream's and holds only upstream's members.
@@ -85,6 +87,8 @@ pub struct Line<'a> {
     pub clock: Option<u64>,
     /// How many more lines of its batch follow, on a line of a batch.
     pub batch: Option<u64>,
+    /// How many more lines of its write follow, on a line of a long write.
+    pub write: Option<u64>,
     /// True if the line carries a (valid) checksum: it is ours.
     pub checked: bool,
 }
@@ -131,7 +135,7 @@ pub fn parse(line: &[u8]) -> Result<Line<'_>, String> {
         return invalid(if json::is_valid(line) { "not an object" } else { "not valid JSON" });
     };
     let (mut ts, mut op, mut id, mut prev, mut data) = (None, None, None, None, None);
-    let (mut agent, mut clock, mut encoding, mut batch, mut boxed) = (None, None, None, None, None);
+    let (mut agent, mut clock, mut encoding, mut batch, mut write, mut boxed) = (None, None, None, None, None, None);
     let mut foreign = false;
     let mut crc_member = false;
     for (key, value) in members {
@@ -145,6 +149,7 @@ pub fn parse(line: &[u8]) -> Result<Line<'_>, String> {
             b"\"clock\"" => clock = Some(value),
             b"\"encoding\"" => encoding = Some(value),
             b"\"batch\"" => batch = Some(value),
+            b"\"write\"" => write = Some(value),
             b"\"boxed\"" => boxed = Some(value),
             b"\"crc\"" => crc_member = true,
             _ => foreign = true,
@@ -193,7 +198,7 @@ pub fn parse(line: &[u8]) -> Result<Line<'_>, String> {
         Some((covered, crc)) if crc32c::crc32c(covered) == crc => true,
         Some(_) => return invalid("checksum mismatch"),
         None if crc_member => return invalid("checksum out of place"),
-        None if foreign || batch.is_some() || boxed.is_some() => {
+        None if foreign || batch.is_some() || write.is_some() || boxed.is_some() => {
             return invalid("members that need a checksum, and no checksum");
         }
         None => false,
@@ -202,8 +207,12 @@ pub fn parse(line: &[u8]) -> Result<Line<'_>, String> {
         Some(None) => return invalid("batch must be a non-negative integer"),
         other => other.flatten(),
     };
+    let write = match write.map(parse_count) {
+        Some(None) => return invalid("write must be a non-negative integer"),
+        other => other.flatten(),
+    };
     let prev = if boxed.is_some() { unbox(prev).ok_or("Invalid operation: empty box")? } else { prev };
-    Ok(Line { ts, kind, id: json::canonical_string(id), prev, delta, data, agent, clock, batch, checked })
+    Ok(Line { ts, kind, id: json::canonical_string(id), prev, delta, data, agent, clock, batch, write, checked })
 }
 
 fn unbox(prev: &[u8]) -> Option<&[u8]> {
@@ -284,12 +293,13 @@ impl Parts<'_> {
         }
     }
 
-    /// Appends the line, newline included. `batch`: how many more lines of the same batch follow.
-    pub fn push_line(&self, batch: Option<u64>, out: &mut Vec<u8>) {
+    /// Appends the line, newline included. `batch`, `write`: how many more lines of the same batch, of the same long
+    /// write follow.
+    pub fn push_line(&self, batch: Option<u64>, write: Option<u64>, out: &mut Vec<u8>) {
         let start = out.len();
         let boxed = matches!(self.prev, Prev::Full(text) if text.first() != Some(&b'{'));
         self.push_members(boxed, out);
-        push_end(start, boxed, batch, out);
+        push_end(start, boxed, batch, write, out);
     }
 
     /// Appends the operation as callers see it: upstream's members only, no newline.
@@ -311,7 +321,7 @@ pub fn push_shown_line(operation: &[u8], batch: Option<u64>, out: &mut Vec<u8>) 
     let start = out.len();
     let mut boxed = false;
     for (key, value) in members {
-        if matches!(key, b"\"crc\"" | b"\"batch\"" | b"\"boxed\"") {
+        if matches!(key, b"\"crc\"" | b"\"batch\"" | b"\"write\"" | b"\"boxed\"") {
             continue;
         }
         out.push(if out.len() == start { b'{' } else { b',' });
@@ -329,7 +339,7 @@ pub fn push_shown_line(operation: &[u8], batch: Option<u64>, out: &mut Vec<u8>) 
     if out.len() == start {
         return Err("Invalid operation: ts must be a non-empty string".to_owned());
     }
-    push_end(start, boxed, batch, out);
+    push_end(start, boxed, batch, None, out);
     let line = out.get(start..out.len() - 1).unwrap_or_default();
     if let Err(what) = parse(line) {
         out.truncate(start);
@@ -339,12 +349,16 @@ pub fn push_shown_line(operation: &[u8], batch: Option<u64>, out: &mut Vec<u8>) 
 }
 
 /// Appends our own members to the members of a line that begins at `start`, and ends it.
-fn push_end(start: usize, boxed: bool, batch: Option<u64>, out: &mut Vec<u8>) {
+fn push_end(start: usize, boxed: bool, batch: Option<u64>, write: Option<u64>, out: &mut Vec<u8>) {
     if boxed {
         out.extend_from_slice(b",\"boxed\":true");
     }
     if let Some(remaining) = batch {
         out.extend_from_slice(b",\"batch\":");
+        out.extend_from_slice(remaining.to_string().as_bytes());
+    }
+    if let Some(remaining) = write {
+        out.extend_from_slice(b",\"write\":");
         out.extend_from_slice(remaining.to_string().as_bytes());
     }
     let crc = crc32c::crc32c(out.get(start..).unwrap_or_default());
@@ -372,7 +386,7 @@ mod tests {
             origin: None,
         };
         let mut out = Vec::new();
-        parts.push_line(batch, &mut out);
+        parts.push_line(batch, None, &mut out);
         out
     }
 

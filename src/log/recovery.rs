@@ -131,7 +131,12 @@ struct BadRun {
     reason: String,
     /// True if any of them shows a checksum member.
     ours: bool,
+    /// True if bytes are missing in it that were to be written: nothing but zeros stands there.
+    lost: bool,
 }
+
+/// Zeros that no line holds, and no flipped bits make.
+const LOST: &[u8] = &[0; 128];
 
 /// Decides about invalid lines inside a log, as it is read from its beginning.
 #[derive(Debug, Default)]
@@ -165,10 +170,19 @@ impl Damage {
             ended: 0,
             reason,
             ours: false,
+            lost: false,
         });
         run.lines += 1;
         run.ended += u64::from(line.ended);
         run.ours |= ours;
+        run.lost |= memchr::memmem::find(line.bytes, LOST).is_some();
+    }
+
+    /// The invalid lines in front of a valid one, if a part of the write that it belongs to is missing there.
+    fn lost(&mut self, write: Option<u64>) -> Option<Unfinished> {
+        let remaining = write.filter(|_| !self.skip)?;
+        let run = self.bad.take_if(|run| run.lost)?;
+        Some(Unfinished { run, remaining })
     }
 
     /// A valid line: how many invalid ones before it are skipped.
@@ -198,6 +212,28 @@ impl Damage {
     }
 }
 
+/// A write at the end of a log of which the disk has a later part and not an earlier one: a power cut came before it
+/// was synced, for pages go to the disk in any order until then. It was not acknowledged, and what is there of it from
+/// the missing part on is cut like any bad tail. A log that is read anywhere else than at its end is damaged there.
+struct Unfinished {
+    run: BadRun,
+    /// Lines of it that should follow the last one.
+    remaining: u64,
+}
+
+impl Unfinished {
+    /// Takes in a line that follows.
+    ///
+    /// # Errors
+    /// The damage, where the line does not belong to the write.
+    fn with(self, write: Option<u64>) -> std::result::Result<Self, BadRun> {
+        match write {
+            Some(remaining) if remaining < self.remaining => Ok(Unfinished { remaining, ..self }),
+            _ => Err(self.run),
+        }
+    }
+}
+
 /// Reads a log. `skip`: skip invalid lines wherever they stand.
 ///
 /// # Errors
@@ -214,10 +250,11 @@ pub fn scan_from(backend: &dyn StorageBackend, path: &str, start: u64, skip: boo
     let mut scan = Scan { path: path.to_owned(), end: start, ..Scan::default() };
     scan.report.path = backend.full_path(path);
     let mut damage = Damage::new(scan.report.path.clone(), skip);
+    let mut unfinished: Option<Unfinished> = None;
     let len = read_lines(backend, path, start, |line| {
         if line.is_blank() {
             // Between invalid lines it is a part of them; after a valid one it seals.
-            if !damage.is_open() && line.ended {
+            if !damage.is_open() && unfinished.is_none() && line.ended {
                 if let Some(last) = scan.ops.last_mut() {
                     last.ends = true;
                 }
@@ -228,6 +265,14 @@ pub fn scan_from(backend: &dyn StorageBackend, path: &str, start: u64, skip: boo
         match op::parse(line.bytes) {
             Err(reason) => damage.bad(&line, reason),
             Ok(parsed) => {
+                unfinished = match unfinished.take() {
+                    Some(write) => Some(write.with(parsed.write).map_err(|run| corrupt(&damage.path, &run))?),
+                    None => damage.lost(parsed.write),
+                };
+                if unfinished.is_some() {
+                    damage.forget();
+                    return Ok(());
+                }
                 scan.report.skipped += damage.good(parsed.checked)?;
                 let before = scan.ops.last().filter(|before| !before.ends).and_then(|before| before.batch);
                 let begins = before.is_none() || before != parsed.batch.map(|remaining| remaining + 1);
@@ -240,7 +285,8 @@ pub fn scan_from(backend: &dyn StorageBackend, path: &str, start: u64, skip: boo
     })?;
     scan.drop_incomplete_batch();
     scan.report.cut = len - scan.end;
-    scan.report.cut_lines = damage.bad.map_or(0, |run| run.ended);
+    let invalid = unfinished.map(|write| write.run).or(damage.bad);
+    scan.report.cut_lines = invalid.map_or(0, |run| run.ended);
     Ok(scan)
 }
 

@@ -1,12 +1,12 @@
 //! The end of a log, without what stands before it: for who appends to a log that was not read.
 //!
 //! Goes back from the end, in growing windows, to the last line after which nothing can depend on what stands before
-//! it: a valid line that ends its batch, or is none of one. From there on the log is read as recovery reads a whole one,
+//! it: a valid line that ends its batch, or is none of one, and that is no part of the last long write. From there on the log is read as recovery reads a whole one,
 //! so that everything that recovery says of a bad tail holds.
 
 use super::recovery::{Scan, scan_from};
 use crate::backend::StorageBackend;
-use crate::backend::lines::{Line, read_lines};
+use crate::backend::lines::read_lines;
 use crate::error::{Error, Result};
 use crate::format::op;
 
@@ -36,10 +36,20 @@ fn trusted_line(backend: &dyn StorageBackend, path: &str) -> Result<u64> {
         let start = len.saturating_sub(window);
         // A window begins anywhere in a line.
         let mut is_part = start > 0;
-        let mut last = None;
+        let (mut last, mut end_of_write) = (None, None);
         read_lines(backend, path, start, |line| {
-            if !std::mem::take(&mut is_part) && ends_batch(&line) {
-                last = Some(line.offset);
+            if std::mem::take(&mut is_part) {
+                return Ok(());
+            }
+            let Ok(parsed) = op::parse(line.bytes) else { return Ok(()) };
+            // The end of a long write says nothing of what stands before it, until another write follows.
+            last = end_of_write.take().or(last);
+            if parsed.batch.is_none_or(|remaining| remaining == 0) {
+                match parsed.write {
+                    None => last = Some(line.offset),
+                    Some(0) => end_of_write = Some(line.offset),
+                    Some(_) => {}
+                }
             }
             Ok(())
         })?;
@@ -49,10 +59,6 @@ fn trusted_line(backend: &dyn StorageBackend, path: &str) -> Result<u64> {
             None => window = window.saturating_mul(2),
         }
     }
-}
-
-fn ends_batch(line: &Line<'_>) -> bool {
-    op::parse(line.bytes).is_ok_and(|parsed| parsed.batch.is_none_or(|remaining| remaining == 0))
 }
 
 #[cfg(test)]

@@ -85,8 +85,8 @@ impl Op {
     }
 
     /// Appends its line to `out`; see [`Parts::push_line`].
-    pub fn push_line(&self, batch: Option<u64>, out: &mut Vec<u8>) {
-        self.with_parts(|parts| parts.push_line(batch, out));
+    pub fn push_line(&self, batch: Option<u64>, write: Option<u64>, out: &mut Vec<u8>) {
+        self.with_parts(|parts| parts.push_line(batch, write, out));
     }
 
     /// Appends it as callers see it; see [`Parts::push_shown`].

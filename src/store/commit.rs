@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 /// Writes of about this many bytes go together.
 const GROUP_BYTES: usize = 8 << 20;
+/// What a disk or a file system may lose by itself, at the least.
+const PAGE: usize = 512;
 /// The caller's thread writes no more than this by itself.
 const SMALL_BYTES: usize = 256 << 10;
 /// How long buffered writes that failed wait before they are tried again.
@@ -56,9 +58,11 @@ impl Group {
         bytes.clear();
         bytes.reserve(self.bytes);
         marks.clear();
-        for (op, batch) in &self.ops {
+        // A power cut leaves a page or does not: where there is one only, nothing can be missing in front of what is there.
+        let long = self.ops.len() > 1 && self.bytes >= PAGE;
+        for ((op, batch), remaining) in self.ops.iter().zip((0..self.ops.len() as u64).rev()) {
             marks.push(LineMark { seq: op.seq, offset: bytes.len() as u64, batch: *batch });
-            op.push_line(*batch, bytes);
+            op.push_line(*batch, long.then_some(remaining), bytes);
         }
     }
 }

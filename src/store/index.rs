@@ -191,7 +191,7 @@ mod tests {
             data: data.as_deref(),
             origin: None,
         }
-        .push_line(None, out);
+        .push_line(None, None, out);
     }
 
     proptest! {
