@@ -195,7 +195,7 @@ export const MUTATIONS = [
     file: "src/state/mod.rs",
     find: "let prev = Prev::of(self.before.as_ref(), self.data.as_ref());",
     replace: "let prev = Prev::of(self.before.as_ref().filter(|_| self.data.is_none()), self.data.as_ref());",
-    caughtBy: cargo("--test", "golden"),
+    caughtBy: cargo("--test", "model"),
   },
   {
     name: "the kernel's lock is not asked",
@@ -230,7 +230,7 @@ export const MUTATIONS = [
     file: "lib/store.js",
     find: "    this.#view.changed(id);\n",
     replace: "",
-    caughtBy: js("__test__/api/mutations.test.js"),
+    caughtBy: js("__test__/api/reads.test.js"),
   },
   {
     name: "a value that closes the store while it is read is written all the same",

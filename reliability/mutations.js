@@ -68,8 +68,7 @@ for (const { name, file, find, replace, caughtBy } of chosen) {
   const compiles = !/^error(\[E\d+\])?: (?!test failed|\d+ target)/m.test(output);
   const seconds = ((Date.now() - began) / 1000).toFixed(0);
   if (status !== 0 && compiles) {
-    const test = /^test (\S+) \.\.\. FAILED|^---- (\S+) stdout|FAIL.*? > (.*)$|(panicked|hang)/m.exec(stripVTControlCharacters(output));
-    console.log(`caught in ${seconds} s: ${name} (${(test?.slice(1).find(Boolean) ?? "the run failed").trim()})`);
+    console.log(`caught in ${seconds} s: ${name} (${failedTests(output)})`);
   } else {
     survived.push(name);
     console.error(`${compiles ? "SURVIVED" : "DOES NOT COMPILE"}: ${name}\n  ${file}: ${find.trim().split("\n")[0]}\n  ${caughtBy.join(" ")}`);
@@ -89,6 +88,19 @@ function choose() {
   const start = digest.digest().readUInt32BE() % wanted.length;
   // far apart in the list: of different kinds
   return Array.from({ length: SHORT }, (_, n) => wanted[(start + Math.floor((n * wanted.length) / SHORT)) % wanted.length]);
+}
+
+/**
+ * @param {string} output of cargo or vitest
+ * @returns {string} names of the tests that failed
+ */
+function failedTests(output) {
+  const text = stripVTControlCharacters(output);
+  const names = new Set([
+    ...[...text.matchAll(/^ {4}([\w:]+)$/gm)].map(([, name]) => name),
+    ...[...text.matchAll(/^ *FAIL .*? > (.*)$/gm)].map(([, name]) => name),
+  ]);
+  return names.size === 0 ? "the run was ended" : `${[...names].slice(0, 2).join(", ")}${names.size > 2 ? ` and ${names.size - 2} more` : ""}`;
 }
 
 /** Copies what is built and tested. With new times: cargo must not take what it built of a fault for what it is now. */
