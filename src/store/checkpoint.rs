@@ -26,7 +26,7 @@ const PIECE_BYTES: usize = 256 << 10;
 const KEEP_LOGS_MS: u64 = 60_000;
 /// And how many bytes of them, and how many: heavy updates would fill the disk within that minute.
 const KEEP_LOGS_BYTES: u64 = 4 << 20;
-const KEEP_LOGS: usize = 64;
+const KEEP_LOGS: usize = 256;
 /// How long a failed automatic checkpoint waits before it is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
