@@ -38,8 +38,8 @@ export const MUTATIONS = [
   {
     name: "the name of a new log is not synced",
     file: "src/store/checkpoint.rs",
-    find: ".sync_dir(names::OPS)\n            .and_then(|()| prepare(&mut manifest))",
-    replace: ".stat(names::MANIFEST)\n            .and_then(|_| prepare(&mut manifest))",
+    find: ".sync_dir(names::OPS)\n            .and_then(|()| backend::write_temporary(",
+    replace: ".stat(names::MANIFEST)\n            .and_then(|_| backend::write_temporary(",
     caughtBy: CRASH,
   },
   {
@@ -80,8 +80,8 @@ export const MUTATIONS = [
   {
     name: "an archive segment's name is not synced before its records leave the store",
     file: "src/store/archive.rs",
-    find: "            backend.sync_dir(names::ARCHIVE)?;\n",
-    replace: "",
+    find: "            backend.rename(&temporary, &path)?;\n            backend.sync_dir(names::ARCHIVE)\n",
+    replace: "            backend.rename(&temporary, &path)\n",
     caughtBy: CRASH,
   },
   {
