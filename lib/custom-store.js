@@ -166,10 +166,12 @@ export class CustomStore {
    */
   async open(dir, signal) {
     const { readOnly } = this.#settings;
+    // Now: the program may change its directory while this waits.
+    const path = resolve(dir);
     await this.#call("initialize", dir, { readOnly });
     try {
       signal?.throwIfAborted();
-      if (this.#agent !== undefined) await this.#lockAgent(dir, this.#agent.id);
+      if (this.#agent !== undefined) await this.#lockAgent(path, this.#agent.id);
       else if (!readOnly) this.#lock = { handle: await this.#call("acquireLock") };
       const loaded = readOnly ? await this.#loadBesideWriter() : await this.#loadToWrite();
       signal?.throwIfAborted();
@@ -185,12 +187,12 @@ export class CustomStore {
 
   /**
    * In a directory an agent has a place of its own. The interface of backends knows no such lock.
-   * @param {string} dir
+   * @param {string} path
    * @param {string} id
    */
-  async #lockAgent(dir, id) {
+  async #lockAgent(path, id) {
     if (!(this.#backend instanceof FsBackend)) return;
-    const { lock, failure } = await native.lockAgent(environmentNumber(), resolve(dir), wellFormed(id));
+    const { lock, failure } = await native.lockAgent(environmentNumber(), path, wellFormed(id));
     if (failure !== undefined) throw toError(failure);
     this.#agentLock = lock;
   }
@@ -655,7 +657,7 @@ export class CustomStore {
       },
       // Upstream's clocks begin anew after a checkpoint; ours go on.
       ...(agent === undefined
-        ? { previous: previousOf(old, segment !== undefined) }
+        ? { previous: previousOf(old, { currentSnapshot, activeOps }, segment !== undefined) }
         : { clock: native.externalClock(this.#handle), follows: old.currentSnapshot, folded }),
     });
     const text = JSON.stringify(manifest);
@@ -936,18 +938,21 @@ function* momentPages(handle) {
 }
 
 /**
- * What the manifest after this one says of earlier files: readers find their way by it.
+ * What the manifest after this one says of earlier files: readers find their way by it. A backend may give a new file the
+ * name of the old one, which is not superseded then.
  * @param {Manifest} manifest
+ * @param {Pick<Manifest, "currentSnapshot" | "activeOps">} next
  * @param {boolean} archived True if records leave the store without an operation.
  */
-function previousOf(manifest, archived) {
+function previousOf(manifest, next, archived) {
   const { currentSnapshot, activeOps, activeAgentOps } = manifest;
   const since = Date.now();
   const logs = activeAgentOps === undefined ? [activeOps] : Object.values(activeAgentOps);
   /** @type {Superseded[]} */
   const before = /** @type {any} */ (manifest).previous?.ops ?? [];
   const ops = [...before, ...logs.map((path) => ({ path, since, carried: 0, ...(archived && { archived }) }))];
-  return { snapshot: currentSnapshot, ops: ops.slice(-KEEP_LOGS) };
+  const superseded = ops.filter(({ path }) => path !== next.activeOps).slice(-KEEP_LOGS);
+  return { ...(currentSnapshot !== next.currentSnapshot && { snapshot: currentSnapshot }), ops: superseded };
 }
 
 /**

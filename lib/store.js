@@ -11,6 +11,7 @@
 import { resolve as resolvePath } from "node:path";
 import * as native from "../binding.js";
 import { Calls } from "./calls.js";
+import { CustomStore } from "./custom-store.js";
 import { WAKE, enter, environmentNumber, leave, setBusy } from "./environment.js";
 import { argumentError, keepError, show, stateError, toError, withCode, wordsOf } from "./errors.js";
 import { FsBackend, isPlain } from "./fs-backend.js";
@@ -22,7 +23,6 @@ import { idText, isThenable, valueText } from "./values.js";
 import { View } from "./view.js";
 import { Watch } from "./watch.js";
 
-/** @typedef {import("./custom-store.js").CustomStore} CustomStore */
 /** @typedef {import("./migrate.js").Migrate} Migrate */
 /** @typedef {import("../index.js").StoreOptions} StoreOptions */
 /** @typedef {import("../index.js").StoreStats} StoreStats */
@@ -101,7 +101,6 @@ export class Store {
       } else {
         // Agents share their directory by the backend's methods, natively kept files included.
         const files = backend ?? new FsBackend();
-        const { CustomStore } = await import("./custom-store.js");
         const custom = new CustomStore(files, settings, migrate, agentId);
         this.#enter(await custom.open(dir, signal), custom, settings, migrate);
         this.#backend = files;

@@ -26,7 +26,8 @@ pub fn append(backend: &dyn StorageBackend, path: &str, operations: &[&[u8]]) ->
     let mut lines = Vec::new();
     for (operation, remaining) in operations.iter().zip((0..operations.len() as u64).rev()) {
         let batch = (operations.len() > 1).then_some(remaining);
-        op::push_shown_line(operation, batch, &mut lines).map_err(|message| Error::Invalid { message })?;
+        let write = batch.map(|_| lines.len() as u64);
+        op::push_shown_line(operation, batch, write, &mut lines).map_err(|message| Error::Invalid { message })?;
     }
     let (mut file, created) = match backend.open(path) {
         Err(error) if error.is_not_found() => (backend.create(path)?, true),
@@ -51,13 +52,17 @@ fn mended(backend: &dyn StorageBackend, path: &str, file: &dyn StorageFile) -> R
     if len == 0 || ends_well(file, len)? {
         return Ok((len, Report::default()));
     }
-    let mut scan = scan(backend, path, true)?;
+    let mut scan = match scan(backend, path, false) {
+        // What is damaged further up is no business of who appends.
+        Err(Error::Corrupt { .. }) => scan(backend, path, true)?,
+        other => other?,
+    };
     scan.repair(backend)?;
     Ok((scan.end, scan.report))
 }
 
-/// True if the last line is an operation, whole, and not one with others of its batch to follow. False also where
-/// that cannot be told from the last few kilobytes.
+/// True if the last line is an operation, whole, not one with others of its batch to follow, and nothing of its write is
+/// missing. False also where that cannot be told from the last few kilobytes.
 fn ends_well(file: &dyn StorageFile, len: u64) -> Result<bool> {
     let start = len.saturating_sub(TAIL);
     let mut tail = vec![0; usize::try_from(len - start).unwrap_or_default()];
@@ -68,7 +73,12 @@ fn ends_well(file: &dyn StorageFile, len: u64) -> Result<bool> {
         None if start == 0 => lines,
         None => return Ok(false),
     };
-    Ok(op::parse(last).is_ok_and(|line| line.batch.is_none_or(|remaining| remaining == 0)))
+    let Ok(line) = op::parse(last) else { return Ok(false) };
+    let before = lines.get(..lines.len() - last.len()).unwrap_or_default();
+    let write = line.write.map_or(Some(0), |len| usize::try_from(len).ok());
+    let write = write.and_then(|len| before.get(before.len().checked_sub(len)?..));
+    let whole = write.is_some_and(|write| memchr::memchr(0, write).is_none());
+    Ok(whole && line.batch.is_none_or(|remaining| remaining == 0))
 }
 
 /// The operations of a log as callers see them, as JSON texts of arrays of about `bytes` each; none where there is no

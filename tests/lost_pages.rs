@@ -12,6 +12,8 @@ mod support;
 
 use opslog_native::Error;
 use opslog_native::backend::memory::MemoryBackend;
+use opslog_native::files;
+use opslog_native::log::scan;
 use opslog_native::store::{Accepted, Options, Store};
 use std::ops::Range;
 use support::{closed, log_text, open, opened, records};
@@ -132,6 +134,62 @@ fn anywhere_else_it_is_damage() {
     }
 }
 
+/// A whole write behind a damaged line was acknowledged after that line was: nothing of it may be cut.
+#[test]
+fn zeros_in_front_of_the_last_write_are_damage() {
+    for batch in [false, true] {
+        let (disk, start) = written(batch);
+        for lost in [start - 160..start - 20, start - 300..start - 1, start - 160..start + 100] {
+            let disk = without(&disk, lost.clone());
+            let before = disk.bytes(&support::log_path(&disk)).unwrap();
+            for read_only in [false, true] {
+                let refused = open(disk.clone(), &Options { read_only, ..keep_log() }).map(drop).unwrap_err();
+                assert!(matches!(refused, Error::Corrupt { .. }), "{lost:?}: {refused}");
+            }
+            assert_eq!(disk.bytes(&support::log_path(&disk)).unwrap(), before);
+        }
+    }
+}
+
+/// After an undo the rest of one long write stands in front of another one.
+#[test]
+fn zeros_in_a_write_of_which_the_end_was_undone_are_damage() {
+    let disk = MemoryBackend::new();
+    let store = opened(disk.clone(), &keep_log());
+    write(&store, 0..10, false);
+    for _ in 0..5 {
+        support::done(&store, support::Step::Undo);
+    }
+    let end = log_text(&disk).len();
+    write(&store, 20..24, false);
+    closed(store);
+    for lost in sectors(0, end - SECTOR) {
+        let refused = open(without(&disk, lost.clone()), &keep_log()).map(drop).unwrap_err();
+        assert!(matches!(refused, Error::Corrupt { .. }), "{lost:?}: {refused}");
+    }
+}
+
+/// Two lines suffice, wherever the page ends, and however few bytes of the write stand on it.
+#[test]
+fn a_write_of_two_lines_may_cross_the_end_of_a_page() {
+    for room in [1, 2, 7, 60, 127, 130] {
+        let disk = MemoryBackend::new();
+        let store = opened(disk.clone(), &keep_log());
+        write(&store, 0..1, false);
+        let padding = 4096 - room - 2 * log_text(&disk).len();
+        let value = format!("\"{}\"", "v".repeat(150 + padding));
+        store.wait(through(store.set(&id(1), value.as_bytes()).unwrap())).unwrap();
+        let start = log_text(&disk).len();
+        assert_eq!(start, 4096 - room);
+        write(&store, 2..4, false);
+        closed(store);
+        let disk = without(&disk, start..4096);
+        let store = opened(disk.clone(), &keep_log());
+        assert_eq!(records(&store).len(), 2, "{room}");
+        closed(store);
+    }
+}
+
 #[test]
 fn a_flipped_bit_in_the_last_write_is_damage() {
     let (disk, start) = written(false);
@@ -145,5 +203,33 @@ fn a_flipped_bit_in_the_last_write_is_damage() {
         flipped[at] ^= 1;
         disk.put(&path, &flipped);
         assert!(matches!(open(disk, &keep_log()).map(drop), Err(Error::Corrupt { .. })), "{at}");
+    }
+}
+
+/// Logs of agents, which are appended to without having been read.
+#[test]
+fn who_appends_to_a_log_cuts_a_lost_write_first() {
+    const LOG: &str = "ops/agent-a-1.jsonl";
+    let operation = |n: usize| {
+        let value = "v".repeat(150);
+        format!(r#"{{"ts":"t","op":"set","id":"id-{n}","prev":null,"data":"{value}"}}"#).into_bytes()
+    };
+    let append = |disk: &MemoryBackend, numbers: Range<usize>| {
+        let operations: Vec<_> = numbers.map(operation).collect();
+        files::append(disk, LOG, &operations.iter().map(Vec::as_slice).collect::<Vec<_>>()).unwrap()
+    };
+    // Beyond the part of the end that is looked at first, too.
+    for count in [20, 1000] {
+        let disk = MemoryBackend::new();
+        append(&disk, 0..1);
+        let start = disk.bytes(LOG).unwrap().len();
+        append(&disk, 1..count);
+        let mut bytes = disk.bytes(LOG).unwrap();
+        let lost = sectors(start, bytes.len())[3].clone();
+        bytes[lost].fill(0);
+        disk.put(LOG, &bytes);
+        assert!(append(&disk, count..count + 1).cut > 0);
+        let found: Vec<_> = scan(&disk, LOG, false).unwrap().ops.iter().map(|op| op.id.to_vec()).collect();
+        assert_eq!(found, [id(0), id(count)]);
     }
 }

@@ -67,6 +67,20 @@ describe("open", () => {
     expect((await stateOf(dir)).entries.map(([id]) => id)).toEqual(["b", "c", "d", "e"]);
   });
 
+  it.runIf(hasFiles).each([{}, { agentId: "a" }])("is where a relative directory was when it was called (%j)", async (options) => {
+    const cwd = process.cwd();
+    onTestFinished(() => process.chdir(cwd));
+    process.chdir(dir);
+    const store = closedAtEnd(new Store());
+    const opened = store.open("relative", options);
+    process.chdir(temporaryDirectory());
+    await opened;
+    await store.set("a", { n: 1 });
+    await store.close();
+    expect(readdirSync(process.cwd())).toEqual([]);
+    expect(readdirSync(join(dir, "relative"))).toContain("manifest.json");
+  });
+
   it.runIf(hasFiles)("that fails releases all it took, so that the same instance and others can retry", async () => {
     await withStore(dir, {}, (store) => store.set("a", { n: 1 }));
     const manifest = join(dir, "manifest.json");

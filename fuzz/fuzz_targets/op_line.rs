@@ -30,7 +30,7 @@ fn check(line: &[u8]) {
     assert!(shown.len() <= 2 * line.len() + 64, "{} bytes from {}", shown.len(), line.len());
     for batch in [None, Some(0), Some(u64::MAX)] {
         let mut written = Vec::new();
-        op::push_shown_line(&shown, batch, &mut written).expect("what was shown can be written");
+        op::push_shown_line(&shown, batch, None, &mut written).expect("what was shown can be written");
         let again = &written[..written.len() - 1];
         let read = op::parse(again).expect("what was written can be read");
         assert!(read.checked && read.batch == batch);

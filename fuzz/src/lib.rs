@@ -243,7 +243,7 @@ pub fn modelled(store: &Store) -> Result<Texts> {
     }
     for text in operations(store)? {
         let mut line = Vec::new();
-        opslog_native::format::op::push_shown_line(&text, None, &mut line).expect("what was shown can be written");
+        opslog_native::format::op::push_shown_line(&text, None, None, &mut line).expect("what was shown can be written");
         let op = Loaded::parse(&line[..line.len() - 1]).expect("what was written can be read");
         set(&op.id, op.data.as_deref());
     }

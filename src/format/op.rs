@@ -4,8 +4,8 @@
 //! - `"boxed":true` where the old record is no object: upstream's readers accept only an object or null as `prev`,
 //!   so it stands there as `{"value":OLD}`
 //! - `"batch":N` on the lines of a batch of several operations: N more lines of it follow
-//! - `"write":N` on the lines of a write of several lines that may be longer than a page: N more lines of it follow. A
-//!   power cut can lose a page inside of it and keep what follows; that is no damage then (see `log::recovery`)
+//! - `"write":N` on the lines of a write of several lines: N bytes of it stand before this line. A power cut can lose a
+//!   page inside of a write and keep what follows; that is no damage (see `log::recovery`)
 //! - `"crc":"xxxxxxxx"`, always last: CRC-32C of the line up to this member, eight lower-case hex digits
 //!
 //! A line without `crc` is upstream's and holds only upstream's members.
@@ -87,7 +87,7 @@ pub struct Line<'a> {
     pub clock: Option<u64>,
     /// How many more lines of its batch follow, on a line of a batch.
     pub batch: Option<u64>,
-    /// How many more lines of its write follow, on a line of a long write.
+    /// How many bytes of its write stand before it, on a line of a write of several lines.
     pub write: Option<u64>,
     /// True if the line carries a (valid) checksum: it is ours.
     pub checked: bool,
@@ -293,8 +293,8 @@ impl Parts<'_> {
         }
     }
 
-    /// Appends the line, newline included. `batch`, `write`: how many more lines of the same batch, of the same long
-    /// write follow.
+    /// Appends the line, newline included. `batch`: how many more lines of the same batch follow; `write`: how many
+    /// bytes of the same write stand before it, where there are several lines.
     pub fn push_line(&self, batch: Option<u64>, write: Option<u64>, out: &mut Vec<u8>) {
         let start = out.len();
         let boxed = matches!(self.prev, Prev::Full(text) if text.first() != Some(&b'{'));
@@ -314,7 +314,12 @@ impl Parts<'_> {
 ///
 /// # Errors
 /// What is wrong with it, as [`parse`]; then nothing is appended.
-pub fn push_shown_line(operation: &[u8], batch: Option<u64>, out: &mut Vec<u8>) -> Result<(), String> {
+pub fn push_shown_line(
+    operation: &[u8],
+    batch: Option<u64>,
+    write: Option<u64>,
+    out: &mut Vec<u8>,
+) -> Result<(), String> {
     let Some(members) = json::members(operation) else {
         return Err("Invalid operation: not an object".to_owned());
     };
@@ -339,7 +344,7 @@ pub fn push_shown_line(operation: &[u8], batch: Option<u64>, out: &mut Vec<u8>) 
     if out.len() == start {
         return Err("Invalid operation: ts must be a non-empty string".to_owned());
     }
-    push_end(start, boxed, batch, None, out);
+    push_end(start, boxed, batch, write, out);
     let line = out.get(start..out.len() - 1).unwrap_or_default();
     if let Err(what) = parse(line) {
         out.truncate(start);
@@ -357,9 +362,9 @@ fn push_end(start: usize, boxed: bool, batch: Option<u64>, write: Option<u64>, o
         out.extend_from_slice(b",\"batch\":");
         out.extend_from_slice(remaining.to_string().as_bytes());
     }
-    if let Some(remaining) = write {
+    if let Some(before) = write {
         out.extend_from_slice(b",\"write\":");
-        out.extend_from_slice(remaining.to_string().as_bytes());
+        out.extend_from_slice(before.to_string().as_bytes());
     }
     let crc = crc32c::crc32c(out.get(start..).unwrap_or_default());
     out.extend_from_slice(CRC_MEMBER);
@@ -440,17 +445,17 @@ mod tests {
             };
             let (mut shown, mut made) = (Vec::new(), Vec::new());
             parts.push_shown(&mut shown);
-            push_shown_line(&shown, batch, &mut made).unwrap();
+            push_shown_line(&shown, batch, None, &mut made).unwrap();
             assert_eq!(made, line(before, data, batch));
         }
         for bad in ["[]", "{}", r#"{"ts":"t","op":"set","id":"a","prev":null}"#] {
             let mut made = b"before".to_vec();
-            assert!(push_shown_line(bad.as_bytes(), None, &mut made).is_err());
+            assert!(push_shown_line(bad.as_bytes(), None, None, &mut made).is_err());
             assert_eq!(made, b"before");
         }
         let mut made = Vec::new();
         let foreign = br#"{"ts":"t","op":"set","id":"a","prev":null,"data":1,"x":2,"crc":"0","batch":9,"boxed":true}"#;
-        push_shown_line(foreign, None, &mut made).unwrap();
+        push_shown_line(foreign, None, None, &mut made).unwrap();
         assert!(made.starts_with(br#"{"ts":"t","op":"set","id":"a","prev":null,"data":1,"x":2,"crc":""#));
     }
 

@@ -161,7 +161,7 @@ mod tests {
     fn line(id: &str, batch: Option<u64>) -> Vec<u8> {
         let mut out = Vec::new();
         let shown = format!(r#"{{"ts":"t","op":"set","id":"{id}","prev":null,"data":1}}"#);
-        push_shown_line(shown.as_bytes(), batch, &mut out).unwrap();
+        push_shown_line(shown.as_bytes(), batch, None, &mut out).unwrap();
         out
     }
 
@@ -231,7 +231,7 @@ mod tests {
             let mut out = Vec::new();
             let text = "x".repeat(700_000);
             let shown = format!(r#"{{"ts":"t","op":"set","id":"{id}","prev":null,"data":"{text}"}}"#);
-            push_shown_line(shown.as_bytes(), None, &mut out).unwrap();
+            push_shown_line(shown.as_bytes(), None, None, &mut out).unwrap();
             out
         };
         disk.put(LOG, &[long("a"), long("b"), long("c")].concat());

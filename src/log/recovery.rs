@@ -137,6 +137,13 @@ struct BadRun {
 
 /// Zeros that no line holds, and no flipped bits make.
 const LOST: &[u8] = &[0; 128];
+/// Where they begin with a write there may be fewer, up to the end of the disk's sector.
+const SECTOR: u64 = 512;
+
+fn is_lost(line: &Line<'_>) -> bool {
+    let zeros = line.bytes.iter().take_while(|byte| **byte == 0).count() as u64;
+    zeros > 0 && (line.offset + zeros).is_multiple_of(SECTOR) || memchr::memmem::find(line.bytes, LOST).is_some()
+}
 
 /// Decides about invalid lines inside a log, as it is read from its beginning.
 #[derive(Debug, Default)]
@@ -175,14 +182,15 @@ impl Damage {
         run.lines += 1;
         run.ended += u64::from(line.ended);
         run.ours |= ours;
-        run.lost |= memchr::memmem::find(line.bytes, LOST).is_some();
+        run.lost |= is_lost(line);
     }
 
-    /// The invalid lines in front of a valid one, if a part of the write that it belongs to is missing there.
-    fn lost(&mut self, write: Option<u64>) -> Option<Unfinished> {
-        let remaining = write.filter(|_| !self.skip)?;
-        let run = self.bad.take_if(|run| run.lost)?;
-        Some(Unfinished { run, remaining })
+    /// The invalid lines in front of a valid one, if a part of the write that it belongs to is missing there and nothing
+    /// else.
+    fn lost(&mut self, start: Option<u64>) -> Option<Unfinished> {
+        let start = start.filter(|_| !self.skip)?;
+        let run = self.bad.take_if(|run| run.lost && run.offset >= start)?;
+        Some(Unfinished { run, start })
     }
 
     /// A valid line: how many invalid ones before it are skipped.
@@ -217,8 +225,13 @@ impl Damage {
 /// the missing part on is cut like any bad tail. A log that is read anywhere else than at its end is damaged there.
 struct Unfinished {
     run: BadRun,
-    /// Lines of it that should follow the last one.
-    remaining: u64,
+    /// Where it begins.
+    start: u64,
+}
+
+/// Where the write begins that a line belongs to, one of several lines. `None` also where it began in another log.
+fn start_of_write(line: &Line<'_>, parsed: &op::Line<'_>) -> Option<u64> {
+    line.offset.checked_sub(parsed.write?)
 }
 
 impl Unfinished {
@@ -226,11 +239,8 @@ impl Unfinished {
     ///
     /// # Errors
     /// The damage, where the line does not belong to the write.
-    fn with(self, write: Option<u64>) -> std::result::Result<Self, BadRun> {
-        match write {
-            Some(remaining) if remaining < self.remaining => Ok(Unfinished { remaining, ..self }),
-            _ => Err(self.run),
-        }
+    fn with(self, start: Option<u64>) -> std::result::Result<Self, BadRun> {
+        if start == Some(self.start) { Ok(self) } else { Err(self.run) }
     }
 }
 
@@ -265,9 +275,10 @@ pub fn scan_from(backend: &dyn StorageBackend, path: &str, start: u64, skip: boo
         match op::parse(line.bytes) {
             Err(reason) => damage.bad(&line, reason),
             Ok(parsed) => {
+                let start = start_of_write(&line, &parsed);
                 unfinished = match unfinished.take() {
-                    Some(write) => Some(write.with(parsed.write).map_err(|run| corrupt(&damage.path, &run))?),
-                    None => damage.lost(parsed.write),
+                    Some(write) => Some(write.with(start).map_err(|run| corrupt(&damage.path, &run))?),
+                    None => damage.lost(start),
                 };
                 if unfinished.is_some() {
                     damage.forget();

@@ -36,19 +36,22 @@ fn trusted_line(backend: &dyn StorageBackend, path: &str) -> Result<u64> {
         let start = len.saturating_sub(window);
         // A window begins anywhere in a line.
         let mut is_part = start > 0;
-        let (mut last, mut end_of_write) = (None, None);
+        let (mut last, mut current) = (None, None);
         read_lines(backend, path, start, |line| {
             if std::mem::take(&mut is_part) {
                 return Ok(());
             }
             let Ok(parsed) = op::parse(line.bytes) else { return Ok(()) };
-            // The end of a long write says nothing of what stands before it, until another write follows.
-            last = end_of_write.take().or(last);
+            // A line says nothing of what stands before it in its write, until another write follows.
+            let write = parsed.write.map(|before| line.offset.wrapping_sub(before));
             if parsed.batch.is_none_or(|remaining| remaining == 0) {
-                match parsed.write {
-                    None => last = Some(line.offset),
-                    Some(0) => end_of_write = Some(line.offset),
-                    Some(_) => {}
+                match (write, current) {
+                    (None, _) => (last, current) = (Some(line.offset), None),
+                    (Some(start), Some((same, _))) if same == start => current = Some((start, line.offset)),
+                    (Some(start), earlier) => {
+                        last = earlier.map(|(_, offset)| offset).or(last);
+                        current = Some((start, line.offset));
+                    }
                 }
             }
             Ok(())
@@ -74,7 +77,7 @@ mod tests {
     fn push(out: &mut Vec<u8>, length: usize, batch: Option<u64>) {
         let text = "x".repeat(length);
         let shown = format!(r#"{{"ts":"t","op":"set","id":"a","prev":null,"data":"{text}"}}"#);
-        push_shown_line(shown.as_bytes(), batch, out).unwrap();
+        push_shown_line(shown.as_bytes(), batch, None, out).unwrap();
     }
 
     /// What a log is made of.

@@ -42,10 +42,11 @@ impl Record {
         Record { bytes, from: 0, value: length(id.len()), to: length(both) }
     }
 
-    /// A record of two texts; copied, unless they lie side by side already.
+    /// A record of two texts; copied, unless they lie side by side already and nothing else beside them.
     fn join(id: &Text, value: &Text) -> Self {
         let ((bytes, id_part), (other, value_part)) = (id.whole(), value.whole());
-        if Arc::ptr_eq(bytes, other) && id_part.end == value_part.start {
+        let whole = id_part.start == 0 && value_part.end as usize == bytes.len();
+        if whole && Arc::ptr_eq(bytes, other) && id_part.end == value_part.start {
             return Record { bytes: bytes.clone(), from: id_part.start, value: id_part.end, to: value_part.end };
         }
         Record::new(id, value)

@@ -4,6 +4,7 @@
 use super::queue::{Ack, Item, Value, Write};
 use super::{Disk, Durability, Inner, Notice, Shared, WriteMode};
 use crate::error::{Error, Result};
+use crate::format::op::Text;
 use crate::log::{AppendError, LineMark};
 use crate::state::Op;
 use std::sync::Arc;
@@ -11,8 +12,6 @@ use std::time::{Duration, Instant};
 
 /// Writes of about this many bytes go together.
 const GROUP_BYTES: usize = 8 << 20;
-/// What a disk or a file system may lose by itself, at the least.
-const PAGE: usize = 512;
 /// The caller's thread writes no more than this by itself.
 const SMALL_BYTES: usize = 256 << 10;
 /// How long buffered writes that failed wait before they are tried again.
@@ -48,7 +47,8 @@ impl Group {
         self.sync |= write.sync;
         self.acknowledged |= write.ack == Ack::Done;
         for (op, remaining) in write.ops.iter().zip((0..=last).rev()) {
-            self.bytes += 200 + 2 * op.data.as_ref().or(op.before.as_ref()).map_or(0, |text| text.len());
+            let len = |text: &Option<Text>| text.as_ref().map_or(0, |text| text.len());
+            self.bytes += 200 + op.id.len() + len(&op.data) + len(&op.before);
             self.ops.push((op.clone(), (last > 0).then_some(remaining)));
         }
     }
@@ -58,11 +58,10 @@ impl Group {
         bytes.clear();
         bytes.reserve(self.bytes);
         marks.clear();
-        // A power cut leaves a page or does not: where there is one only, nothing can be missing in front of what is there.
-        let long = self.ops.len() > 1 && self.bytes >= PAGE;
-        for ((op, batch), remaining) in self.ops.iter().zip((0..self.ops.len() as u64).rev()) {
-            marks.push(LineMark { seq: op.seq, offset: bytes.len() as u64, batch: *batch });
-            op.push_line(*batch, long.then_some(remaining), bytes);
+        for (op, batch) in &self.ops {
+            let before = bytes.len() as u64;
+            marks.push(LineMark { seq: op.seq, offset: before, batch: *batch });
+            op.push_line(*batch, (self.ops.len() > 1).then_some(before), bytes);
         }
     }
 }
@@ -88,7 +87,9 @@ impl Shared {
     pub(super) fn commit_small(&self, disk: &mut Disk) {
         let group = {
             let inner = self.inner();
-            if inner.failed.is_some() || !inner.queue.iter().all(|item| matches!(item, Item::Write(_))) {
+            // What has failed is tried again by the writer, when its time has come.
+            let waits = inner.retry_at.is_some_and(|at| at > Instant::now());
+            if waits || inner.failed.is_some() || !inner.queue.iter().all(|item| matches!(item, Item::Write(_))) {
                 return;
             }
             let group = Group::collect(&inner, SMALL_BYTES, usize::MAX);

@@ -164,7 +164,7 @@ impl Opening {
 
 fn parse(operation: &[u8], path: &str) -> Result<Loaded> {
     let mut line = Vec::with_capacity(operation.len() + 40);
-    let parsed = op::push_shown_line(operation, None, &mut line)
+    let parsed = op::push_shown_line(operation, None, None, &mut line)
         .and_then(|()| Loaded::parse(line.strip_suffix(b"\n").unwrap_or(&line)));
     parsed.map_err(|message| Error::corrupt(path, message))
 }
