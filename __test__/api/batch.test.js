@@ -212,7 +212,7 @@ describe("batch", () => {
     const lines = logLinesOf(dir);
     expect(lines.every((line) => Number.isInteger(line.batch))).toBe(true);
     expect(lines.every((line) => /^[0-9a-f]{8}$/.test(line.crc))).toBe(true);
-    expect(store.getOps()).toEqual(lines.map(({ crc: _crc, batch: _batch, ...op }) => op));
+    expect(store.getOps()).toEqual(lines.map(({ crc: _crc, batch: _batch, write: _write, ...op }) => op));
     expect(withoutStamps(store.getOps()).map((op) => op.op)).toEqual(["set", "set", "delete"]);
   });
 });

@@ -85,7 +85,7 @@ export function optionsOf({ writeMode, groupCommitSize, checkpointThreshold, che
 }
 
 /** The members of an operation that both must agree on: upstream shows those that we add to our lines. */
-const plain = ({ ts: _ts, crc: _crc, batch: _batch, ...op }) => op;
+const plain = ({ ts: _ts, crc: _crc, batch: _batch, write: _write, ...op }) => op;
 
 /**
  * Does one command on one store.

@@ -66,7 +66,7 @@ async function readBy(Implementation, dir, copy) {
   const archived = [];
   for (const segment of segments) archived.push([...(await store.loadArchive(segment))].sort(([a], [b]) => (a < b ? -1 : 1)));
   // upstream passes on the members that we add to our lines
-  const ops = store.getOps().map(({ crc: _crc, batch: _batch, ...op }) => op);
+  const ops = store.getOps().map(({ crc: _crc, batch: _batch, write: _write, ...op }) => op);
   const state = { entries: store.entries(), ops, stats: { ...store.stats() }, segments, archived };
   await store.close();
   return state;

@@ -93,7 +93,7 @@ describe.each([
     expect(withoutStamps(ops)).toEqual(withoutStamps(theirs));
     expect(ops.map(({ ts }) => ts)).toEqual(theirs.map(({ ts }) => ts));
     if (by === "upstream") expect(ops).toEqual(theirs);
-    expect(ops.filter((op) => "crc" in op || "batch" in op)).toEqual([]);
+    expect(ops.filter((op) => "crc" in op || "batch" in op || "write" in op)).toEqual([]);
     expect(ops).toEqual(store.getOps());
     expect(applied(records, ops)).toEqual(store.entries());
   });

@@ -73,10 +73,10 @@ export function cutTailsOf(dir) {
  * Takes away the members that an implementation may add or that differ from run to run.
  *
  * @param {any[]} ops operations
- * @returns {any[]} the same without `ts`, `crc` and `batch`
+ * @returns {any[]} the same without `ts`, `crc`, `batch` and `write`
  */
 export function withoutStamps(ops) {
-  return ops.map(({ ts: _ts, crc: _crc, batch: _batch, ...op }) => op);
+  return ops.map(({ ts: _ts, crc: _crc, batch: _batch, write: _write, ...op }) => op);
 }
 
 /**

@@ -2,7 +2,8 @@
 //!
 //! Goes back from the end, in growing windows, to the last line after which nothing can depend on what stands before
 //! it: a valid line that ends its batch, or is none of one, and that is no part of the last long write. From there on the log is read as recovery reads a whole one,
-//! so that everything that recovery says of a bad tail holds.
+//! so that everything that recovery says of a bad tail holds. A last write that is longer than the first window is trusted
+//! by its end: what is missing in it is found when the log is read, which comes before anything is appended.
 
 use super::recovery::{Scan, scan_from};
 use crate::backend::StorageBackend;
@@ -56,10 +57,11 @@ fn trusted_line(backend: &dyn StorageBackend, path: &str) -> Result<u64> {
             }
             Ok(())
         })?;
-        match last {
-            Some(offset) => return Ok(offset),
-            None if start == 0 => return Ok(0),
-            None => window = window.saturating_mul(2),
+        match (last, current) {
+            (Some(offset), _) => return Ok(offset),
+            (None, _) if start == 0 => return Ok(0),
+            (None, Some((begin, offset))) if begin < start => return Ok(offset),
+            (None, _) => window = window.saturating_mul(2),
         }
     }
 }
