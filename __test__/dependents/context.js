@@ -23,7 +23,7 @@ const TIMES = new Set(["ts", "timestamp", "created", "lastCheckpoint", "exported
 const OMITTED = new Set(["stack", "$metadata", "$response", "$fault", "RequestId"]);
 
 /** Members of log lines that ours adds for itself: they show where the original reads ours. */
-const ADDED = new Set(["batch", "crc"]);
+const ADDED = new Set(["batch", "crc", "write"]);
 
 /**
  * The same value as JSON knows it, without what differs from run to run.

@@ -198,8 +198,10 @@ pub fn records(store: &Store) -> Texts {
     let (mut found, mut next) = (Texts::new(), Some(0));
     while let Some(start) = next {
         let page = store.page(start, 1000);
-        let items = json::elements(&page.json).expect("a page is JSON");
-        found.extend(items.into_iter().map(<[u8]>::to_vec));
+        let ids = json::elements(&page.ids).expect("a page is JSON");
+        let values = json::elements(&page.values).expect("a page is JSON");
+        assert_eq!(ids.len(), values.len());
+        found.extend(ids.into_iter().zip(values).flat_map(|(id, value)| [id.to_vec(), value.to_vec()]));
         next = page.next;
     }
     assert_eq!(store.count() as usize * 2, found.len());
