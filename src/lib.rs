@@ -9,11 +9,12 @@
 //! - [`state`]: the ordered map of records and the history since the last checkpoint
 //! - [`store`]: the verbs (open, write, undo, checkpoint, archive, close)
 //! - [`files`]: the files of a store one by one, for callers who keep the state themselves
-//! - [`lock`], [`agent_lock`]: one writer per directory, or one per agent id
+//! - [`lock`], [`agent_lock`], [`append_lock`]: one writer per directory, or one per agent id, and when agents may write
 //!
 //! The formats, the commit protocol and what is assumed of the file system are in `docs/design.md`.
 
 pub mod agent_lock;
+pub mod append_lock;
 pub mod backend;
 #[cfg(feature = "binding")]
 mod binding;

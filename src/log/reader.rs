@@ -301,5 +301,14 @@ mod tests {
         fn lock(&self) -> Result<Box<dyn crate::backend::StoreLock>> {
             self.disk.lock()
         }
+        fn join(&self, agent: &str) -> Result<Box<dyn crate::backend::AgentPlace>> {
+            self.disk.join(agent)
+        }
+        fn pin(&self, path: &str) -> Result<(Vec<u8>, Box<dyn crate::backend::Pinned>)> {
+            self.disk.pin(path)
+        }
+        fn is_abandoned(&self, path: &str) -> bool {
+            self.disk.is_abandoned(path)
+        }
     }
 }

@@ -12,11 +12,10 @@
 
 use crate::backend::StorageBackend;
 use crate::backend::lines::{Line, read_lines};
-use crate::clock;
 use crate::error::{Error, Result};
 use crate::format::names;
 use crate::format::op::{self, OpKind, Origin, Parts, Prev, Text, Timestamp};
-use crate::state::Logged;
+use crate::state::{Incoming, Logged, place};
 
 /// An operation that was read from a log.
 #[derive(Debug, Clone)]
@@ -343,7 +342,27 @@ pub(super) fn loaded(line: &Line<'_>, parsed: &op::Line<'_>, from: u64) -> Loade
     }
 }
 
+impl From<Loaded> for Incoming {
+    fn from(Loaded { id, data, logged, .. }: Loaded) -> Self {
+        Incoming { id, data, logged }
+    }
+}
+
 impl Loaded {
+    /// True if this comes after another operation in the order of all agents.
+    pub fn comes_after(&self, other: &Loaded) -> bool {
+        place(self.logged.origin.as_ref()) > place(other.logged.origin.as_ref())
+    }
+
+    /// True if this is a copy of an operation that stands in another log.
+    pub fn is_copy(&self, of: &Loaded) -> bool {
+        let origin = self.logged.origin.as_ref();
+        origin.is_some_and(|origin| origin.clock.is_some())
+            && origin == of.logged.origin.as_ref()
+            && self.id == of.id
+            && self.data == of.data
+    }
+
     /// Appends it as callers see it; see [`Parts::push_shown`].
     pub fn push_shown(&self, out: &mut Vec<u8>) {
         let parts = Parts {
@@ -458,7 +477,21 @@ pub fn create_numbered(
     backend: &dyn StorageBackend,
     name: impl Fn(u64) -> String,
 ) -> Result<(String, Box<dyn crate::backend::StorageFile>)> {
-    let mut number = clock::now_ms();
+    create_after(backend, None, name)
+}
+
+/// Creates a file under the first free name, beginning with the present time, or after the number of another file's
+/// name: one that was removed may still stand in somebody's manifest.
+///
+/// # Errors
+/// As [`create_numbered`].
+pub fn create_after(
+    backend: &dyn StorageBackend,
+    other: Option<&str>,
+    name: impl Fn(u64) -> String,
+) -> Result<(String, Box<dyn crate::backend::StorageFile>)> {
+    let after = other.and_then(names::number).map_or(0, |number| number + 1);
+    let mut number = backend.now_ms().max(after);
     loop {
         let path = name(number);
         match backend.create(&path) {
