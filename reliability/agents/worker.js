@@ -147,7 +147,7 @@ async function agent() {
       await make({ do: "batch", parts }, () => store.batch(() => parts.forEach((part) => void carryOut(part))));
     } else if (what < 72) {
       const parts = several().filter((part) => part.do === "set");
-      await make({ do: "together", parts }, () => together(parts.map(carryOut)));
+      if (parts.length > 0) await make({ do: "together", parts }, () => together(parts.map(carryOut)));
     } else if (what < 82) {
       await make({ do: "undo" }, () => store.undo());
     } else if (what < 84) {
