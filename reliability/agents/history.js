@@ -6,6 +6,8 @@ import { textOf, World } from "./world.js";
 /** @typedef {import("./journal.js").Line} Line */
 /** @typedef {{ seen: Record<string, string>, how: string, since: number, at: number, who: string }} Sight */
 
+/** @typedef {{ by: string, at: number }} Burial an operation, and when it was acknowledged */
+
 /** Errors that a call may end with where nothing is wrong: another agent was at work, or has removed the record. */
 const EXPECTED = ["OPSLOG_LOCKED", "OPSLOG_NOT_FOUND"];
 
@@ -30,8 +32,14 @@ export class History {
   problems = [];
   /** @type {Sight[]} */
   sights = [];
-  /** What was written over a shared record that its agent saw, and was acknowledged: what was seen, by the new name. @type {Map<string, string>} */
-  over = new Map();
+  /** Values of shared records that this agent wrote over, having seen or made them, and what with. @type {Map<string, Burial[]>} */
+  buried = new Map();
+  /** Clocks of operations on shared records, as far as they are known. @type {Map<string, number>} */
+  clocks = new Map();
+  /** This agent's acknowledged operations with such a clock, in order, by record. @type {Map<string, Burial[]>} */
+  clocked = new Map();
+  /** This agent's last operation on each shared record. @type {Map<string, string>} */
+  #last = new Map();
   /** Names of all that was ever tried, and when. @type {Map<string, number>} */
   tried = new Map();
   #place = "";
@@ -57,15 +65,23 @@ export class History {
       } else if ("failed" in line && open !== undefined) {
         this.#failed(open.call, line.failed, line.code);
         open = undefined;
-      } else if ("seen" in line) this.#seen({ ...line, who: this.agent });
+      } else if ("clock" in line) this.#clock(line);
+      else if ("seen" in line) this.#seen({ ...line, who: this.agent });
       if (this.problems.length > 0) return;
     }
     if (open !== undefined) this.#unanswered(open.call, open.at);
   }
 
-  /** @param {Call} call @param {number} from */
-  #try(call, from) {
-    for (const { name } of changesOf(call)) this.tried.set(name, from);
+  /** @param {Call} call @param {number} from @param {number} at */
+  #try(call, from, at) {
+    for (const { key, name } of changesOf(call)) {
+      this.tried.set(name, from);
+      if (!key.startsWith("shared/")) continue;
+      for (const before of new Set([this.#last.get(key), "over" in call ? call.over : undefined])) {
+        if (before !== undefined) this.buried.set(before, [...(this.buried.get(before) ?? []), { by: name, at }]);
+      }
+      this.#last.set(key, name);
+    }
   }
 
   /** @param {Call} call @param {number} from @param {number} at @param {unknown} result */
@@ -76,8 +92,7 @@ export class History {
     if (call.do === "archive" && result !== 0) counts.archives++;
     if (call.do === "compact") counts.compactions++;
     if (call.do === "open") counts.opens++;
-    this.#try(call, from);
-    if ("over" in call && call.over !== undefined) this.over.set(call.name, call.over);
+    this.#try(call, from, at);
     /** @type {string[]} */
     const reasons = [];
     const left = this.worlds.filter((world) => {
@@ -95,6 +110,14 @@ export class History {
     this.worlds = [...new Map(this.worlds.map((world) => [world.rest, world])).values()];
   }
 
+  /** @param {{ clock: number, name: string, at: number }} line of the operation that was acknowledged last */
+  #clock({ clock, name, at }) {
+    const key = [...this.#last].find(([, last]) => last === name)?.[0];
+    if (key === undefined) return;
+    this.clocks.set(name, clock);
+    this.clocked.set(key, [...(this.clocked.get(key) ?? []), { by: name, at }]);
+  }
+
   /** @param {Call} call @param {string} message @param {string | undefined} code */
   #failed(call, message, code = "") {
     this.counts.locked += code === "OPSLOG_LOCKED" ? 1 : 0;
@@ -104,7 +127,7 @@ export class History {
   /** @param {Call} call @param {number} from */
   #unanswered(call, from) {
     this.counts.unanswered++;
-    this.#try(call, from);
+    this.#try(call, from, Infinity);
     this.worlds = this.worlds.flatMap((world) => {
       const calls = call.do === "together" ? call.parts.map((_, at) => ({ ...call, parts: call.parts.slice(0, at + 1) })) : [call];
       const others = calls.map((some) => {

@@ -18,8 +18,8 @@ import { isDeepStrictEqual } from "node:util";
  */
 
 /**
- * A line: a call before it is made; its end; or all records at some moment between `since` and `at`.
- * @typedef {{ call: Call, at: number } | { done: unknown, at: number } | { failed: string, code?: string, at: number } | { seen: Record<string, string>, how: string, since: number, at: number } | { note: string, at: number }} Line
+ * A line: a call before it is made; its end; the Lamport clock that an operation was given; or all records at some moment between `since` and `at`.
+ * @typedef {{ call: Call, at: number } | { done: unknown, at: number } | { failed: string, code?: string, at: number } | { seen: Record<string, string>, how: string, since: number, at: number } | { clock: number, name: string, at: number } | { note: string, at: number }} Line
  */
 
 /** Microseconds, the same for all processes. */

@@ -20,6 +20,7 @@ export function judgeSights(histories, sights) {
   /** @type {string[]} */
   const problems = [];
   for (const { seen, how, since, at, who } of sights) {
+    problems.push(...returned(histories, seen, since).map((text) => `${who} (${how}): ${text}`));
     for (const [agent, { worlds }] of histories) {
       const text = ownPart(seen, agent);
       if (worlds.some((world) => world.mayShow(text, since, at))) continue;
@@ -77,6 +78,29 @@ function strangers(histories, seen, at) {
 }
 
 /**
+ * Values that others stand before, of what was acknowledged before somebody looked from `since` on: those that were
+ * written over by who knew them, and those before the greatest (clock, agent).
+ * @param {Map<string, History>} histories
+ * @param {Records} seen
+ * @param {number} since
+ */
+function returned(histories, seen, since) {
+  return Object.entries(seen).filter(([id]) => id.startsWith("shared/")).flatMap(([id, name]) => {
+    const clock = histories.get(makerOf(name))?.clocks.get(name) ?? Infinity;
+    return [...histories.values()].flatMap(({ agent, buried, clocked, clocks, worlds }) => {
+      /** @param {import("./history.js").Burial} burial */
+      const counts = ({ by, at }) => at <= since && !worlds.some(({ undone }) => undone.has(by));
+      const later = clocked.get(id)?.findLast(counts)?.by;
+      const order = later === undefined ? -1 : /** @type {number} */ (clocks.get(later)) - clock || (agent > makerOf(name) ? 1 : -1);
+      return [
+        ...(buried.get(name) ?? []).filter(counts).map(({ by }) => `${id} is ${name}, which ${by} had written over`),
+        ...(order > 0 && agent !== makerOf(name) ? [`${id} is ${name} (clock ${clock}), and not ${later} (clock ${clocks.get(/** @type {string} */ (later))})`] : []),
+      ];
+    });
+  });
+}
+
+/**
  * What is there in the end.
  * @param {Map<string, History>} histories
  * @param {Records} records
@@ -92,6 +116,7 @@ export function judgeEnd(histories, records) {
   }
   const keys = [...histories.values()].flatMap(({ worlds }) => worlds.flatMap(({ shared }) => [...shared.keys()]));
   for (const key of new Set(keys)) problems.push(...judgeShared(histories, key, records[key]));
+  problems.push(...returned(histories, records, Number.MAX_VALUE));
   return problems;
 }
 
@@ -110,11 +135,7 @@ function judgeShared(histories, key, found) {
   if (!last.some((change) => change?.do === "set" && change.name === found)) {
     return [`${key} is ${found}, and its agent wrote it again, removed it or took it back later`];
   }
-  return [...histories.values()].flatMap(({ over, worlds }) =>
-    [...over]
-      .filter(([name, before]) => before === found && !worlds.some(({ undone }) => undone.has(name)))
-      .map(([name]) => `${key} is ${found}, which ${name} had written over`),
-  );
+  return [];
 }
 
 /**

@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { randomFrom } from "../cases.js";
 import { implementation } from "../stores.js";
-import { journalPath, namesIn, now, openJournal, valueOf } from "./journal.js";
+import { journalPath, nameOf, namesIn, now, openJournal, valueOf } from "./journal.js";
 
 /** @typedef {import("./journal.js").Call} Call */
 /** @typedef {import("./journal.js").Change} Change */
@@ -116,7 +116,7 @@ async function agent() {
   const several = () => {
     const there = new Set(store.entries().map(([id]) => id));
     return Array.from({ length: 2 + below(4) }, () => {
-      const key = below(5) === 0 ? `shared/${below(5)}` : ownKey();
+      const key = below(5) === 0 ? `shared/${below(3)}` : ownKey();
       if (!key.startsWith("shared") && there.has(key) && below(3) === 0) {
         there.delete(key);
         return { do: "delete", key, name: nextName() };
@@ -134,11 +134,14 @@ async function agent() {
       const change = set(`${who}/old/${session}-${counter}`);
       await make(change, () => carryOut(change));
     } else if (what < 50) {
-      const key = `shared/${below(5)}`;
-      const over = store.has(key) ? namesIn([[key, store.get(key)]])[key] : undefined;
+      const key = `shared/${below(3)}`;
+      const over = store.has(key) ? nameOf(store.get(key)) : undefined;
       /** @type {Change} */
       const change = over !== undefined && below(5) === 0 ? { do: "delete", key, name: nextName() } : set(key);
       await make({ ...change, over }, () => carryOut(change));
+      // Not known where a checkpoint has come in between.
+      const clock = store.getHistory(key).findLast((op) => op.data !== undefined && nameOf(op.data) === change.name)?.clock;
+      if (clock !== undefined) tell({ clock, name: change.name, at: now() });
     } else if (what < 56) {
       const key = ownKey();
       if (store.has(key)) await make({ do: "delete", key, name: nextName() }, () => store.delete(key));
