@@ -4,7 +4,8 @@ import { once } from "node:events";
 
 import { task, taskId } from "./record.js";
 
-/** @typedef {{ contender: string, dir: string, guarantee: import("./contenders/contender.js").Guarantee, milliseconds: number, bytes: number }} Order */
+/** @typedef {import("./contenders/contender.js").Guarantee} Guarantee */
+/** @typedef {{ contender: string, dir: string, guarantee: Guarantee, milliseconds: number, bytes: number }} Order */
 
 /** Ids that an agent writes: updates, after the first round. */
 const IDS = 1_000;
@@ -17,12 +18,10 @@ const { open } = await import(`./contenders/${contender}.js`);
 const tell = (message) => process.send?.(message);
 
 const handle = await open(dir, guarantee);
-const records = Array.from({ length: IDS }, (_, index) => [`${guarantee.agent}-${taskId(index)}`, task(index, 0, bytes), task(index, 1, bytes)]);
+const ids = Array.from({ length: IDS }, (_, index) => `${guarantee.agent}-${taskId(index)}`);
+const versions = [0, 1].map((revision) => ids.map((_id, index) => task(index, revision, bytes)));
 /** @param {number} count */
-const write = async (count) => {
-  const [id, even, odd] = /** @type {[string, object, object]} */ (records[count % IDS]);
-  await handle.set(id, Math.floor(count / IDS) % 2 === 0 ? even : odd);
-};
+const write = async (count) => await handle.set(ids[count % IDS], versions[Math.floor(count / IDS) % 2][count % IDS]);
 for (let count = 0; count < 20; count += 1) await write(count);
 tell("ready");
 await once(process, "message");

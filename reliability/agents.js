@@ -37,8 +37,8 @@ const told = [];
 /** Each part, in a folder of its name. @type {Record<string, (place: string) => Promise<Outcome>>} */
 const parts = {
   "short-lived": (place) => comeAndGo(place, { agents: size.lived, seed }),
-  agents: (place) => realRun(place, { agents: size.agents, ourReaders: 1, upstreamReaders: 0, seconds: size.seconds, seed }),
-  readers: (place) => realRun(place, { agents: size.agents - 2, ourReaders: 0, upstreamReaders: 2, seconds: size.seconds, seed: seed + 1 }),
+  agents: (place) => realRun(place, { ...size, ourReaders: 1, upstreamReaders: 0, seed }),
+  readers: (place) => realRun(place, { ...size, agents: size.agents - 2, ourReaders: 0, upstreamReaders: 2, seed: seed + 1 }),
   storm: (place) => storm(place, { processes: size.storm, rounds: size.rounds }),
 };
 if (flags.only !== undefined && !Object.hasOwn(parts, flags.only)) {
@@ -67,7 +67,11 @@ async function report(name, folder, part) {
   console.log(`${name}: ${Object.entries(counts).map(([what, count]) => `${count} ${what}`).join(", ")}`);
   told.push(`${name} ${problems.length}`);
   failures += problems.length;
-  for (const problem of problems.slice(0, SHOWN)) console.error(`FAILED ${name}: ${problem.length > WIDTH ? `${problem.slice(0, WIDTH)}…` : problem}`);
+  if (problems.length === 0) return;
+  for (const problem of problems.slice(0, SHOWN)) {
+    console.error(`FAILED ${name}: ${problem.length > WIDTH ? `${problem.slice(0, WIDTH)}…` : problem}`);
+  }
   if (problems.length > SHOWN) console.error(`  and ${problems.length - SHOWN} more`);
-  if (problems.length > 0) console.error(`  kept: ${place}\n  the same choices again: npm run check:agents -- ${flags.short ? "--short " : ""}--seed ${seed} --only ${folder}`);
+  const form = flags.short ? "--short " : "";
+  console.error(`  kept: ${place}\n  the same choices again: npm run check:agents -- ${form}--seed ${seed} --only ${folder}`);
 }

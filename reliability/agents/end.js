@@ -102,7 +102,8 @@ function differences(expected, seen, sameOrder = true) {
   /** @type {string[]} */
   const problems = [];
   const [first, second] = [expected, seen].map(({ records }) => Object.entries(records).map(([id, name]) => `${id}=${name}`));
-  const [less, more] = [first.filter((record) => !second.includes(record)), second.filter((record) => !first.includes(record))];
+  const less = first.filter((record) => !second.includes(record));
+  const more = second.filter((record) => !first.includes(record));
   if (less.length + more.length > 0) problems.push(`finds [${more.join(", ")}] instead of [${less.join(", ")}]`);
   else if (sameOrder && first.join() !== second.join()) problems.push(`finds the records in another order: ${second.join()} instead of ${first.join()}`);
   const [had, has] = [expected, seen].map(({ segments }) => JSON.stringify([...segments].sort()));

@@ -4,7 +4,7 @@ import { textOf, World } from "./world.js";
 /** @typedef {import("./journal.js").Call} Call */
 /** @typedef {import("./journal.js").Change} Change */
 /** @typedef {import("./journal.js").Line} Line */
-/** @typedef {{ seen: Record<string, string>, how: string, since: number, at: number, who: string }} Sight */
+/** @typedef {import("./journal.js").Seen & { who: string }} Sight */
 
 /** @typedef {{ by: string, at: number }} Burial an operation, and when it was acknowledged */
 

@@ -14,12 +14,21 @@ import { isDeepStrictEqual } from "node:util";
 /** @typedef {{ do: "set", key: string, name: string } | { do: "delete", key: string, name: string }} Change */
 
 /**
- * @typedef {Change & { over?: string } | { do: "batch" | "together", parts: Change[] } | { do: "archive", segment: string } | { do: "undo" | "compact" | "refresh" | "tail" | "open" | "close" }} Call
+ * `over` is the value that a shared record had for whoever wrote it.
+ * @typedef {Change & { over?: string }} Single
+ * @typedef {{ do: "batch" | "together", parts: Change[] }} Several
+ * @typedef {{ do: "archive", segment: string }} Archive
+ * @typedef {{ do: "undo" | "compact" | "refresh" | "tail" | "open" | "close" }} Other
+ * @typedef {Single | Several | Archive | Other} Call
  */
 
 /**
- * A line: a call before it is made; its end; the Lamport clock that an operation was given; or all records at some moment between `since` and `at`.
- * @typedef {{ call: Call, at: number } | { done: unknown, at: number } | { failed: string, code?: string, at: number } | { seen: Record<string, string>, how: string, since: number, at: number } | { clock: number, name: string, at: number } | { note: string, at: number }} Line
+ * A line: a call before it is made; its end; all records at some moment from `since` to `at`; the Lamport clock that an
+ * operation was given; what a reader met.
+ * @typedef {{ call: Call, at: number }} Begun
+ * @typedef {{ done: unknown, at: number } | { failed: string, code?: string, at: number }} Ended
+ * @typedef {{ seen: Record<string, string>, how: string, since: number, at: number }} Seen
+ * @typedef {Begun | Ended | Seen | { clock: number, name: string, at: number } | { note: string, at: number }} Line
  */
 
 /** Microseconds, the same for all processes. */

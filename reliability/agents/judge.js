@@ -25,7 +25,8 @@ export function judgeSights(histories, sights) {
       const text = ownPart(seen, agent);
       if (worlds.some((world) => world.mayShow(text, since, at))) continue;
       const known = worlds[0].moments.findLast((moment) => moment.known <= since)?.text ?? "";
-      problems.push(`${who} (${how}, ${(at - since) / 1000} ms) finds records of ${agent} as they never were then: ${difference(text, known)}`);
+      const when = `${how}, ${(at - since) / 1000} ms`;
+      problems.push(`${who} (${when}) finds records of ${agent} as they never were then: ${difference(text, known)}`);
     }
     problems.push(...strangers(histories, seen, at).map((text) => `${who} (${how}): ${text}`));
   }
@@ -59,8 +60,8 @@ export function judgeUpstreamSights(histories, sights) {
       if (legal.length > 0) continue;
       const [world] = worlds;
       const before = world.moments[firsts.get(world) ?? 0].text;
-      const never = world.momentOf(text, 0, at) === undefined;
-      problems.push(`${who} (upstream) finds records of ${agent} ${never ? "as they never were" : "as they were before"}: ${difference(text, before)}`);
+      const what = world.momentOf(text, 0, at) === undefined ? "as they never were" : "as they were before";
+      problems.push(`${who} (upstream) finds records of ${agent} ${what}: ${difference(text, before)}`);
     }
   }
   return problems;
@@ -90,12 +91,14 @@ function returned(histories, seen, since) {
     return [...histories.values()].flatMap(({ agent, buried, clocked, clocks, worlds }) => {
       /** @param {import("./history.js").Burial} burial */
       const counts = ({ by, at }) => at <= since && !worlds.some(({ undone }) => undone.has(by));
+      const problems = (buried.get(name) ?? []).filter(counts).map(({ by }) => `${id} is ${name}, which ${by} had written over`);
       const later = clocked.get(id)?.findLast(counts)?.by;
-      const order = later === undefined ? -1 : /** @type {number} */ (clocks.get(later)) - clock || (agent > makerOf(name) ? 1 : -1);
-      return [
-        ...(buried.get(name) ?? []).filter(counts).map(({ by }) => `${id} is ${name}, which ${by} had written over`),
-        ...(order > 0 && agent !== makerOf(name) ? [`${id} is ${name} (clock ${clock}), and not ${later} (clock ${clocks.get(/** @type {string} */ (later))})`] : []),
-      ];
+      if (later === undefined || agent === makerOf(name)) return problems;
+      const ahead = /** @type {number} */ (clocks.get(later)) - clock;
+      if (ahead > 0 || (ahead === 0 && agent > makerOf(name))) {
+        problems.push(`${id} is ${name} (clock ${clock}), and not ${later} (clock ${clocks.get(later)})`);
+      }
+      return problems;
     });
   });
 }

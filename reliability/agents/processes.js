@@ -56,5 +56,5 @@ export function start(script, order, milliseconds) {
 
 /** @param {Ended} ended */
 export function howItEnded({ code, signal, stderr }) {
-  return `ended with ${signal ?? code}: ${stderr.trim().slice(-600)}`;
+  return `ended with ${signal ?? code}: ${/^\w*Error.*$/m.exec(stderr)?.[0] ?? stderr.trim().slice(-600)}`;
 }

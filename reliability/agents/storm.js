@@ -139,7 +139,10 @@ export async function leftBehind(dir) {
 /** @param {string} dir */
 function filesOf(dir) {
   /** @param {string} folder */
-  const list = (folder) => readdirSync(join(dir, folder), { withFileTypes: true }).filter((entry) => entry.isFile()).map(({ name }) => name);
+  const list = (folder) => {
+    const entries = readdirSync(join(dir, folder), { withFileTypes: true });
+    return entries.filter((entry) => entry.isFile()).map(({ name }) => name);
+  };
   return { snapshots: list("snapshots"), logs: list("ops"), dotted: list(".").filter((name) => name.startsWith(".")) };
 }
 
@@ -147,10 +150,12 @@ function filesOf(dir) {
 function countsOf(dir) {
   const counts = Object.entries(filesOf(dir)).map(([what, names]) => [what === "dotted" ? "lock files" : what, names.length]);
   const { activeAgentOps = {} } = manifestOf(dir);
-  return { ...Object.fromEntries(counts), entries: Object.keys(activeAgentOps).length, "bytes of manifest": statSync(join(dir, "manifest.json")).size };
+  const { size } = statSync(join(dir, "manifest.json"));
+  return { ...Object.fromEntries(counts), entries: Object.keys(activeAgentOps).length, "bytes of manifest": size };
 }
 
 /** When something was last written. @param {string} dir */
 function newest(dir) {
-  return Math.max(...readdirSync(join(dir, "ops")).map((name) => statSync(join(dir, "ops", name)).mtimeMs), statSync(join(dir, "manifest.json")).mtimeMs);
+  const paths = [join(dir, "manifest.json"), ...readdirSync(join(dir, "ops")).map((name) => join(dir, "ops", name))];
+  return Math.max(...paths.map((path) => statSync(path).mtimeMs));
 }
