@@ -2,7 +2,7 @@
  * The processes of the real run: an agent that makes random calls, or a reader beside it, until the time is over or it
  * is killed.
  *
- * `node worker.js JSON`, with what {@link Order} says. Ends with 0 once it has closed its store.
+ * `node worker.js JSON`, with what {@link Order} says. Says a line once its store is open for the first time. Ends with 0 once it has closed its store.
  */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
@@ -107,6 +107,7 @@ async function agent() {
     }
   };
   let store = await open();
+  console.log('"open"');
   /** @param {string} key @returns {Change} */
   const set = (key) => ({ do: "set", key, name: nextName() });
   const ownKey = () => `${who}/${below(10)}`;
@@ -174,9 +175,10 @@ async function agent() {
 async function reader() {
   const { Store } = await implementation(role);
   while (!existsSync(join(dir, "manifest.json"))) await sleep(1);
-  do {
+  for (let times = 0; times === 0 || now() < until; times++) {
     const store = await openForReading(/** @type {() => Store} */ (() => new Store()));
-    for (let times = below(5); times > 0 && now() < until; times--) {
+    if (times === 0) console.log('"open"');
+    for (let looks = below(5); looks > 0 && now() < until; looks--) {
       await sleep(below(15));
       const since = now();
       await (below(2) === 0 ? store.refresh() : store.tail());
@@ -184,7 +186,7 @@ async function reader() {
     }
     await store.close();
     await sleep(below(10));
-  } while (now() < until);
+  }
 }
 
 /**
