@@ -105,18 +105,7 @@ pub fn scan_beside_writer(backend: &dyn StorageBackend, path: &str, start: u64, 
             other => break other?,
         }
     };
-    let mut same = 0;
-    read_lines(backend, path, start, |line| {
-        if let Some(op) = scan.ops.get(same)
-            && op.offset == line.offset
-            && op.hash == crc32c::crc32c(line.bytes)
-            && op.len == line.bytes.len() as u64
-        {
-            same += 1;
-        }
-        Ok(())
-    })?;
-    scan.keep(same);
+    scan.keep_what_stands(backend, start)?;
     Ok(scan)
 }
 
@@ -399,6 +388,35 @@ impl Scan {
             self.ops.truncate(count);
             self.drop_incomplete_batch();
         }
+    }
+
+    /// Reads the log from byte `start` on once more, and keeps the operations that it still begins with.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub(super) fn keep_what_stands(&mut self, backend: &dyn StorageBackend, start: u64) -> Result<()> {
+        let mut same = 0_usize;
+        let path = self.path.clone();
+        read_lines(backend, &path, start, |line| {
+            if line.is_blank() {
+                // The line after it was taken off in between: what remains of its batch is sealed now.
+                if let Some(last) = same.checked_sub(1).and_then(|at| self.ops.get_mut(at))
+                    && line.ended
+                    && last.offset + last.len + 1 == line.offset
+                {
+                    last.ends = true;
+                }
+            } else if let Some(op) = self.ops.get(same)
+                && op.offset == line.offset
+                && op.hash == crc32c::crc32c(line.bytes)
+                && op.len == line.bytes.len() as u64
+            {
+                same += 1;
+            }
+            Ok(())
+        })?;
+        self.keep(same);
+        Ok(())
     }
 
     /// True if the file must be changed before anything is appended.
