@@ -4,6 +4,7 @@
 //! to the old log. Publishing is the writer's: it copies the tail, replaces the manifest, and only then removes what
 //! that replaced. A crash between any two steps leaves the old generation or the new one, each complete.
 
+use super::fold::TRIES;
 use super::queue::{Item, Ticket, Value};
 use super::{Disk, Inner, Notice, Shared, Store};
 use crate::backend::{self, StorageBackend, StorageFile, create_temporary, discard};
@@ -147,10 +148,10 @@ impl Inner {
 impl Shared {
     /// Starts the checkpoint at the front of the queue.
     pub(super) fn start_checkpoint(self: &Arc<Self>, disk: &mut Disk) {
-        let Some(Item::Checkpoint { waiting, asked, .. }) = self.inner().queue.pop_front() else {
+        let Some(Item::Checkpoint { through, waiting, asked }) = self.inner().queue.pop_front() else {
             return;
         };
-        self.begin_job(disk, Job { through: 0, count: 0, waiting, asked, tries: 0 });
+        self.begin_job(disk, Job { through, count: 0, waiting, asked, tries: 0 });
     }
 
     /// Lets a thread write the snapshot of a checkpoint.
@@ -165,12 +166,16 @@ impl Shared {
         let count = {
             let mut inner = self.inner();
             let count = inner.begin_moment(0);
-            inner.job = Some(Job { through, count, ..job });
+            inner.job = Some(Job { through, count, ..job.clone() });
+            // Others' operations may have come in since it was queued.
+            inner.barrier = inner.barrier.max(through);
             count
         };
         if self.inline {
-            let written = self.write_snapshot(count);
-            self.inner().job_result = Some(written);
+            // Nobody else goes on where the lock is held alone.
+            if job.tries >= TRIES {
+                self.write_inline();
+            }
             return;
         }
         let shared = self.clone();
@@ -183,6 +188,18 @@ impl Shared {
         if let Err(source) = started {
             self.inner().job_result = Some(Err(Error::io("pthread_create", String::new(), source)));
         }
+    }
+
+    /// What the thread does that there is not: writes the snapshot of a checkpoint that was begun. False if none was.
+    pub(super) fn write_inline(&self) -> bool {
+        let count = {
+            let inner = self.inner();
+            inner.job.as_ref().filter(|_| inner.job_result.is_none()).map(|job| job.count)
+        };
+        let Some(count) = count else { return false };
+        let written = self.write_snapshot(count);
+        self.inner().job_result = Some(written);
+        true
     }
 
     /// Writes the moment that was chosen as a snapshot, durably.

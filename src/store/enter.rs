@@ -147,7 +147,7 @@ impl Opening {
         let member = several.member()?;
         member.begin_after(manifest);
         let path = manifest.log_of(&member.name).map(str::to_owned);
-        let seqs = several.read(&self.scans, &self.state.history, path.as_deref());
+        let seqs = several.read(manifest, &self.scans, &self.state.history, path.as_deref());
         let Some(scan) = self.scans.iter_mut().find(|scan| Some(&scan.path) == path.as_ref()) else { return Ok(None) };
         if scan.report.skipped > 0 {
             scan.save_copy(&*self.backend)?;

@@ -28,7 +28,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// How often a snapshot is written while others go on.
-const TRIES: u32 = 3;
+pub(super) const TRIES: u32 = 3;
 /// How many logs of earlier checkpoints the manifest remembers: an agent may have slept through some.
 const MOST_FOLDED: usize = 200;
 

@@ -288,7 +288,7 @@ impl Shared {
             scans.push(Scan { ops: self.look(&mut agent)?.ops, ..Scan::default() });
             agents.push(agent);
         }
-        let ops = open::merged(&scans).into_iter().cloned().collect();
+        let ops = open::merged(&scans, true).into_iter().cloned().collect();
         Ok((vec![Step { gone: 0, ops, covered: 0 }], Follow { agents, ..Follow::default() }))
     }
 

@@ -251,12 +251,27 @@ impl Store {
         self.shared.waiting.fetch_add(1, Ordering::AcqRel);
         self.kick();
         if self.shared.inline {
-            let mut disk = self.shared.disk();
-            self.shared.work(&mut disk);
+            self.work_for(ticket);
         }
         let result = self.wait_for(ticket);
         self.shared.waiting.fetch_sub(1, Ordering::AcqRel);
         result
+    }
+
+    /// Does what is due until a call has ended, and no more.
+    fn work_for(&self, ticket: Ticket) {
+        loop {
+            let mut disk = self.shared.disk();
+            self.shared.work(&mut disk);
+            drop(disk);
+            let inner = self.shared.inner();
+            let told = inner.outcomes.iter().any(|outcome| outcome.ticket == ticket);
+            let ended = told || (inner.through >= ticket && !inner.is_pending(ticket));
+            drop(inner);
+            if ended || !self.shared.write_inline() {
+                return;
+            }
+        }
     }
 
     fn wait_for(&self, ticket: Ticket) -> Result<Value> {

@@ -413,15 +413,10 @@ pub(super) fn load_generation(
         if options.is_beside_writers() { scan_beside_writer(backend, log, 0, skip) } else { scan(backend, log, skip) }
     };
     let scans = manifest.logs().iter().map(read).collect::<Result<Vec<_>>>()?;
-    replay(&mut state, &scans);
-    Ok((header.version, state, scans))
-}
-
-/// Applies the operations of all logs to the records of a snapshot.
-fn replay(state: &mut State, scans: &[Scan]) {
-    for op in merged(scans) {
+    for op in merged(&scans, manifest.active_agent_ops.is_some()) {
         state.replay(&op.id, op.data.clone(), op.logged.clone());
     }
+    Ok((header.version, state, scans))
 }
 
 fn load_snapshot(backend: &dyn StorageBackend, manifest: &Manifest, records: &mut Records) -> Result<snapshot::Header> {
@@ -470,11 +465,11 @@ pub(super) fn snapshot_error(backend: &dyn StorageBackend, manifest: &Manifest, 
     }
 }
 
-/// Operations of all logs in the order in which they count: as they stand, or by clock and agent. One that stands in
-/// two logs is one.
-pub(super) fn merged(scans: &[Scan]) -> Vec<&Loaded> {
+/// Operations of all logs in the order in which they count: as they stand, or, of `several` agents, by clock and agent. One
+/// that stands in two logs is one.
+pub(super) fn merged(scans: &[Scan], several: bool) -> Vec<&Loaded> {
     let mut ops: Vec<&Loaded> = scans.iter().flat_map(|scan| &scan.ops).collect();
-    if scans.len() > 1 {
+    if several {
         ops.sort_by_cached_key(|op| state::place(op.logged.origin.as_ref()));
         ops.dedup_by(|op, before| op.is_copy(before));
     }

@@ -233,7 +233,7 @@ fn all_agents(backend: &dyn StorageBackend, manifest: &Manifest, skip: bool) -> 
     let scans: Vec<Scan> =
         manifest.logs().iter().map(|log| scan_beside_writer(backend, log, 0, skip)).collect::<Result<_>>()?;
     let mut state = State::default();
-    for op in open::merged(&scans) {
+    for op in open::merged(&scans, true) {
         state.replay(&op.id, op.data.clone(), op.logged.clone());
     }
     Ok(state.history.into())

@@ -116,15 +116,25 @@ impl Several {
     pub(super) fn of_reader(manifest: &Manifest, scans: &[Scan], history: &VecDeque<Arc<Op>>) -> Option<Self> {
         manifest.active_agent_ops.as_ref()?;
         let mut several = Several::default();
-        several.read(scans, history, None);
+        several.read(manifest, scans, history, None);
         Some(several)
     }
 
     /// The others' logs as they were read, with the operations of the history that they led to. Returns the sequence
     /// numbers of the log that is `own`.
-    pub(super) fn read(&mut self, scans: &[Scan], history: &VecDeque<Arc<Op>>, own: Option<&str>) -> Vec<u64> {
-        let seqs: HashMap<*const Loaded, u64> =
-            open::merged(scans).into_iter().map(std::ptr::from_ref).zip(history.iter().map(|op| op.seq)).collect();
+    pub(super) fn read(
+        &mut self,
+        manifest: &Manifest,
+        scans: &[Scan],
+        history: &VecDeque<Arc<Op>>,
+        own: Option<&str>,
+    ) -> Vec<u64> {
+        let several = manifest.active_agent_ops.is_some();
+        let seqs: HashMap<*const Loaded, u64> = open::merged(scans, several)
+            .into_iter()
+            .map(std::ptr::from_ref)
+            .zip(history.iter().map(|op| op.seq))
+            .collect();
         let mut own_seqs = Vec::new();
         self.logs.clear();
         for scan in scans {
@@ -309,7 +319,7 @@ impl Shared {
             let known: HashSet<_> = inner.state.history.iter().filter_map(|op| name_of(op)).collect();
             let differences = inner.replace(state);
             inner.begin_log();
-            several.read(&scans, &inner.state.history, own);
+            several.read(manifest, &scans, &inner.state.history, own);
             if whole {
                 let new = inner.state.history.iter().filter(|op| name_of(op).is_none_or(|name| !known.contains(&name)));
                 new.cloned().collect()

@@ -209,6 +209,12 @@ fn check(run: &Run, agents: usize) {
         |store: &Store| -> Vec<_> { store.history().iter().map(|op| (op.origin().cloned(), op.id.clone())).collect() };
     for store in run.ended.borrow().iter() {
         store.refresh().unwrap();
+        if records(store) != seen {
+            for store in [store, &reader] {
+                eprintln!("{:?} knows", store.options().agent);
+                store.history().iter().for_each(|op| eprintln!("  {op:?}"));
+            }
+        }
         assert_eq!(records(store), seen, "an agent sees other records than a reader");
         assert_eq!(order(store), order(&reader), "an agent sees another order than a reader");
     }
