@@ -15,6 +15,7 @@ import { CustomStore } from "./custom-store.js";
 import { WAKE, enter, environmentNumber, leave, setBusy } from "./environment.js";
 import { argumentError, keepError, show, stateError, toError, withCode, wordsOf } from "./errors.js";
 import { FsBackend, isPlain } from "./fs-backend.js";
+import { migrateLoaded, migrateSegment } from "./migrate.js";
 import { operationsOf } from "./operations.js";
 import { readOptions, signalOf } from "./options.js";
 import { tellRecovery } from "./recovery-report.js";
@@ -515,7 +516,6 @@ export class Store {
     const found = pairs(itemsNow(stream));
     // A read-only store cannot store migrated segments: they are migrated as they are read.
     if (this.#readOnly && this.#migrate !== undefined && version < this.#version) {
-      const { migrateSegment } = await import("./migrate.js");
       return new Map(migrateSegment(found, this.#migrate, version));
     }
     return new Map(found);
@@ -710,7 +710,6 @@ async function load(path, settings, migrate, signal) {
   try {
     signal?.throwIfAborted();
     if (loaded.migrateFrom !== undefined && migrate !== undefined) {
-      const { migrateLoaded } = await import("./migrate.js");
       migrateLoaded(handle, migrate, loaded.migrateFrom, settings.version);
     }
     const started = await native.start(handle);
