@@ -311,7 +311,8 @@ fn find_data(backend: &dyn StorageBackend) -> Result<Option<String>> {
                 names::Kind::Temporary => false,
                 names::Kind::Snapshot => {
                     let mut records = 0;
-                    let read = snapshot::read(backend, &path, 0, |_, _| records += 1);
+                    let snapshot = snapshot::Reader::open(backend, &path, 0);
+                    let read = snapshot.and_then(|snapshot| snapshot.each(|_, _, _| records += 1));
                     // One that cannot be read may hold anything, except an empty file.
                     entry.stat.len > 0 && (records > 0 || read.is_err())
                 }
