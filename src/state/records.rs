@@ -155,7 +155,13 @@ impl Records {
 
     /// Where the record with this id stands.
     pub fn position(&self, id: &[u8]) -> Option<Position> {
-        self.find(self.hasher.hash_one(id), id)
+        self.look_up(id).1
+    }
+
+    /// As [`Records::position`], with the id's hash for [`Records::set_at`].
+    pub fn look_up(&self, id: &[u8]) -> (u64, Option<Position>) {
+        let hash = self.hasher.hash_one(id);
+        (hash, self.find(hash, id))
     }
 
     fn find(&self, hash: u64, id: &[u8]) -> Option<Position> {
@@ -175,15 +181,14 @@ impl Records {
 
     /// Creates or replaces a record. Returns what it replaced.
     pub fn set(&mut self, id: &[u8], value: &[u8]) -> Option<Record> {
-        let hash = self.hasher.hash_one(id);
-        let position = self.find(hash, id).unwrap_or(self.next);
-        self.insert(position, hash, Record::new(id, value))
+        let (hash, position) = self.look_up(id);
+        self.insert(position.unwrap_or(self.next), hash, Record::new(id, value))
     }
 
-    /// As [`Records::set`], where the record's position is known (a new one's is the next). Returns the record, too.
-    pub fn set_at(&mut self, position: Position, id: &[u8], value: &[u8]) -> (Record, Option<Record>) {
+    /// As [`Records::set`], after [`Records::look_up`] (a new record's position is the next). Returns the record, too.
+    pub fn set_at(&mut self, position: Position, hash: u64, id: &[u8], value: &[u8]) -> (Record, Option<Record>) {
         let record = Record::new(id, value);
-        let before = self.insert(position, self.hasher.hash_one(id), record.clone());
+        let before = self.insert(position, hash, record.clone());
         (record, before)
     }
 
