@@ -24,8 +24,10 @@ const PIECE: usize = 256;
 const PIECE_BYTES: usize = 256 << 10;
 /// How long superseded logs stay for readers.
 const KEEP_LOGS_MS: u64 = 60_000;
-/// And how many bytes of them, and how many: heavy updates would fill the disk within that minute.
+/// And how many bytes of them: heavy updates would fill the disk within that minute.
 const KEEP_LOGS_BYTES: u64 = 4 << 20;
+/// And how many, as in `lib/custom-store.js`: the manifest names each. A store that makes a checkpoint every few
+/// operations supersedes 64 logs in less than a second, and a reader on a busy machine needs longer than that.
 const KEEP_LOGS: usize = 256;
 /// How long a failed automatic checkpoint waits before it is tried again.
 const RETRY: Duration = Duration::from_secs(1);
