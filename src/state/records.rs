@@ -123,6 +123,8 @@ pub struct Records {
     positions: HashTable<Position>,
     hasher: DefaultHashBuilder,
     next: Position,
+    /// Of ids and values.
+    bytes: u64,
 }
 
 fn block_of(position: Position) -> usize {
@@ -146,6 +148,11 @@ impl Records {
     /// True if there is none.
     pub fn is_empty(&self) -> bool {
         self.positions.is_empty()
+    }
+
+    /// Bytes of all ids and values.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// The position that the next new record gets.
@@ -203,7 +210,10 @@ impl Records {
             self.blocks.resize_with(number + 1, || None);
         }
         let block = self.blocks.get_mut(number)?.get_or_insert_with(Block::new);
+        let added = record.len();
         let before = block.slots.get_mut(slot_of(position))?.replace(record);
+        self.bytes += u64::from(added);
+        self.bytes -= before.as_ref().map_or(0, |before| u64::from(before.len()));
         self.next = self.next.max(position + 1);
         match &before {
             Some(before) => block.released(before),
@@ -226,6 +236,7 @@ impl Records {
         let place = self.blocks.get_mut(block_of(position))?;
         let block = place.as_mut()?;
         let removed = block.slots.get_mut(slot_of(position))?.take()?;
+        self.bytes -= u64::from(removed.len());
         block.used -= 1;
         block.released(&removed);
         if block.used == 0 {
@@ -423,6 +434,7 @@ mod tests {
                     prop_assert_eq!(removed, place.map(|place| model.remove(place).1));
                 }
                 prop_assert_eq!(records.len(), model.len());
+                prop_assert_eq!(records.bytes(), model.iter().map(|(id, value)| (id.len() + value.len()) as u64).sum::<u64>());
             }
             prop_assert_eq!(listed(&records), model);
         }

@@ -81,6 +81,7 @@ impl Inner {
         }
         let count = moment.count(&self.state.records);
         self.state.moment = Some(moment);
+        self.metrics.checkpoint_begins(count);
         count
     }
 }
@@ -94,6 +95,7 @@ impl Inner {
         self.manifest = Arc::new(manifest);
         self.checkpoint_error = None;
         self.checkpoint_retry_at = None;
+        self.metrics.checkpoint_ends();
         self.note_unsynced(false);
         std::mem::replace(&mut self.state.history, rest)
     }
@@ -138,6 +140,7 @@ impl Shared {
                 };
                 let more = moment.take(&state.records, PIECE, PIECE_BYTES, &mut records);
                 state.moment = Some(moment);
+                guard.metrics.checkpoint_goes_on(records.len());
                 more
             };
             records.iter().for_each(|(id, value)| snapshot::push_record(id, value, out));
@@ -247,6 +250,7 @@ impl Shared {
             discard(backend, next.path());
             return Err(error);
         }
+        self.gauge.note(&next, 0);
         disk.log = Some(next);
         disk.manifest = manifest.clone();
         let covered = self.inner().cover(job.through, job.count, manifest);

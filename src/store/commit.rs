@@ -115,6 +115,7 @@ impl Shared {
         let sync = fsync && (self.options.write_mode == WriteMode::Immediate || group.sync);
         group.encode(&mut disk.encoded);
         let appended = log.append(&disk.encoded.bytes, &disk.encoded.marks, sync && !group.acknowledged);
+        let bytes = disk.encoded.bytes.len();
         disk.encoded.shrink();
         match appended {
             Ok(()) => {
@@ -125,6 +126,7 @@ impl Shared {
                     self.sync_failed(disk, group.items, error);
                     return true;
                 }
+                self.gauge.note(log, bytes);
                 let unsynced = fsync && !log.is_synced();
                 self.written(group.items, unsynced);
                 true
@@ -156,9 +158,10 @@ impl Shared {
     /// The first `items` of the queue are written.
     pub(super) fn written(&self, items: usize, unsynced: bool) {
         let mut inner = self.inner();
-        let mut told = false;
+        let (mut told, mut operations) = (false, 0);
         for _ in 0..items {
             if let Some(Item::Write(write)) = inner.queue.pop_front() {
+                operations += write.ops.len() as u64;
                 inner.through = write.ticket;
                 told |= write.ack == Ack::Waiting;
                 // The checkpoint that it waited for is not due any more.
@@ -171,6 +174,7 @@ impl Shared {
                 }
             }
         }
+        inner.metrics.committed(operations);
         inner.retry_at = None;
         inner.note_unsynced(unsynced);
         let idle = inner.queue.is_empty();
@@ -191,6 +195,9 @@ impl Shared {
             let waiting = |_: usize, item: &Item| !item.tickets().is_empty() && !is_automatic(item);
             let told = inner.queue.iter().enumerate().any(|(place, item)| waiting(place, item));
             inner.take_back(&error, waiting);
+            if !told && inner.retry_at.is_none() {
+                inner.metrics.fails_quietly(&error);
+            }
             inner.background_error = (!told).then_some(error);
             inner.retry_at = Some(Instant::now() + RETRY);
         }
@@ -245,6 +252,7 @@ impl Shared {
             self.poison(error.clone());
             return Err(error);
         }
+        self.gauge.note(log, 0);
         self.inner().note_unsynced(false);
         Ok(())
     }
@@ -260,9 +268,7 @@ impl Inner {
     pub(super) fn note_unsynced(&mut self, unsynced: bool) {
         if !unsynced {
             self.unsynced_since = None;
-            let queued =
-                self.queue.iter().map(|item| if let Item::Write(write) = item { write.ops.len() as u64 } else { 0 });
-            self.buffered = self.buffered.min(queued.sum());
+            self.buffered = self.buffered.min(self.pending_writes());
         } else if self.unsynced_since.is_none() {
             self.unsynced_since = Some(Instant::now());
         }

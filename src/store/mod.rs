@@ -19,6 +19,7 @@ mod commit;
 mod external;
 mod follow;
 mod index;
+mod metrics;
 mod open;
 mod options;
 mod partial;
@@ -32,6 +33,7 @@ mod writer;
 pub use archive::{load_archive, resolve_segment};
 pub use external::{Left, Step};
 pub use follow::Refreshed;
+pub use metrics::{Activity, Progress, Sizes, bytes_to_read};
 pub use open::{Migration, Opening, RecoveryReport};
 pub use options::{Durability, OnDamage, Options, WriteMode};
 pub use partial::{LogStream, Streamed};
@@ -49,6 +51,7 @@ use checkpoint::Job;
 use commit::Encoded;
 use external::External;
 use follow::Follow;
+use metrics::{Gauge, Metrics};
 use partial::Stored;
 use queue::{Batch, Item};
 use std::borrow::Cow;
@@ -140,6 +143,7 @@ struct Inner {
     /// Ids whose records changed other than by `set` and `delete` (undo, roll-back, archive).
     changed: Vec<Text>,
     manifest: Arc<Manifest>,
+    metrics: Metrics,
 }
 
 type Wake = Box<dyn Fn() + Send + Sync>;
@@ -162,6 +166,7 @@ struct Shared {
     woken: AtomicBool,
     /// Somebody else keeps the files; see `external`.
     external: bool,
+    gauge: Gauge,
 }
 
 impl Shared {
@@ -215,7 +220,8 @@ impl Store {
     pub fn settled_through(&self) -> Option<Ticket> {
         self.shared.woken.store(false, Ordering::Release);
         let inner = self.shared.inner();
-        (inner.outcomes.is_empty() && inner.changed.is_empty() && inner.notices.is_empty()).then_some(inner.through)
+        let nothing = inner.outcomes.is_empty() && inner.changed.is_empty() && inner.notices.is_empty();
+        (nothing && inner.metrics.is_quiet()).then_some(inner.through)
     }
 
     /// Ids whose records changed other than by `set` and `delete` since the last look.

@@ -6,6 +6,7 @@
 use super::checkpoint::{Job, write_snapshot};
 use super::commit::Encoded;
 use super::follow::Follow;
+use super::metrics::{Gauge, Metrics};
 use super::partial::{self, Stored};
 use super::read::Page;
 use super::{Disk, Inner, Options, Phase, Shared, Store, Wake};
@@ -253,7 +254,12 @@ impl Opening {
             outcomes: Vec::new(),
             changed: Vec::new(),
             manifest: Arc::new(manifest.clone()),
+            metrics: Metrics::default(),
         };
+        let gauge = Gauge::default();
+        if let Some(log) = &log {
+            gauge.note(log, 0);
+        }
         Shared {
             backend: self.backend,
             options: self.options,
@@ -273,6 +279,7 @@ impl Opening {
             waiting: AtomicUsize::new(0),
             woken: AtomicBool::new(false),
             external: false,
+            gauge,
         }
     }
 }
