@@ -164,6 +164,38 @@ export interface StoreOptions {
    * Default: `"reject"`.
    */
   recovery?: "reject" | "skip";
+  /**
+   * Called with errors that no call is told, or not yet: an automatic checkpoint that failed and will be tried again,
+   * buffered writes that could not be stored and will be tried again, a failure after which the store takes no more
+   * writes, a {@link Store.watch} that could not read. `what` says which, in words. What it throws is an uncaught
+   * exception. Default: one line on stderr (none for buffered writes, as the next call is told).
+   */
+  onError?: (error: Error, what: string) => void;
+  /**
+   * Called while `open` reads, about ten times a second, and once when that has succeeded (with `done === total`). In
+   * bytes; one step with a custom backend and for agents. What it throws is an uncaught exception. Default: none.
+   */
+  onProgress?: (progress: Progress) => void;
+}
+
+/** How far a long call has come. */
+export interface Progress {
+  /** What has been done: bytes that `open` has read, records that a checkpoint has written. */
+  done: number;
+  /** What there is to do, as far as that is known; 1 where it is one step. */
+  total: number;
+}
+
+/** What recovery found in a log. */
+export interface RecoveredLog {
+  /** Absolute path. */
+  path: string;
+  /** Damaged lines that were skipped. */
+  skipped: number;
+  /** Bytes at the end of the log that do not count: a write that a crash cut off. A reader leaves them where they are. */
+  cut: number;
+  /** Where a writer has saved these bytes. */
+  saved?: string;
 }
 
 /** Options of calls that can be given up. */
@@ -175,7 +207,16 @@ export interface CallOptions {
   signal?: AbortSignal;
 }
 
-/** What {@link Store.stats} answers. */
+/** Options of {@link Store.compact} and {@link Store.archive}. */
+export interface LongCallOptions extends CallOptions {
+  /** As {@link StoreOptions.onProgress}, in records. Default: none. */
+  onProgress?: (progress: Progress) => void;
+}
+
+/**
+ * What {@link Store.stats} answers. Members beyond the first three (and `checkpointError`) are not enumerable: what is
+ * compared, copied or serialised is what upstream answers.
+ */
 export interface StoreStats {
   /** Records in the store. */
   activeRecords: number;
@@ -188,6 +229,18 @@ export interface StoreStats {
     /** As of any error of this package, see the top. */
     code: string;
   };
+  /** Bytes of the log. Absent in a read-only store, with a custom backend, and for agents. */
+  readonly logBytes?: number;
+  /** Bytes of the ids and values of the records, as JSON texts. */
+  readonly liveBytes?: number;
+  /** Operations that wait to be handed to the operating system or the backend. */
+  readonly pendingWrites?: number;
+  /** When the last checkpoint was made: ISO 8601 timestamp. */
+  readonly lastCheckpoint?: string;
+  /** How long the last sync of the log took, in milliseconds. Absent before the first, and as `logBytes`. */
+  readonly lastSyncMs?: number;
+  /** What recovery found when the store was opened; empty where all was well, and with a custom backend. */
+  readonly recovered?: readonly RecoveredLog[];
 }
 
 /**
@@ -287,7 +340,7 @@ export declare class Store<T = Record<string, unknown>> {
    * Rejects with the system's error where a file cannot be written (the generation before stays), with `OPSLOG_LOCKED`
    * where another agent is making one, with `OPSLOG_INVALID` under `skipLoad`.
    */
-  compact(options?: CallOptions): Promise<void>;
+  compact(options?: LongCallOptions): Promise<void>;
 
   /**
    * Moves records for which `predicate` is true to an archive segment. Resolves with their number.
@@ -297,7 +350,7 @@ export declare class Store<T = Record<string, unknown>> {
    * Rejects with what `predicate` throws, with `OPSLOG_INVALID` for a name that leads elsewhere, with `OPSLOG_CORRUPT`
    * where the segment is damaged, with the system's error where it cannot be written: nothing is archived then.
    */
-  archive(predicate: (value: T, id: string) => boolean, segment?: string, options?: CallOptions): Promise<number>;
+  archive(predicate: (value: T, id: string) => boolean, segment?: string, options?: LongCallOptions): Promise<number>;
 
   /** Paths of the archive segments, relative to the store. */
   listArchiveSegments(): string[];
@@ -309,7 +362,7 @@ export declare class Store<T = Record<string, unknown>> {
    */
   loadArchive(segment: string): Promise<Map<string, T>>;
 
-  /** Counts. */
+  /** Counts, sizes and times. No I/O. */
   stats(): StoreStats;
 
   /**
