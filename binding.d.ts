@@ -9,6 +9,19 @@
  */
 export declare const __napiBindingTarget: 'native' | 'wasm32-wasi' | 'wasm32-wasip1'
 
+export declare function activity(handle: number): Activity | null
+
+/** What has been done since a store was opened. */
+export interface Activity {
+  commits: number
+  operations: number
+  bytes: number
+  checkpoints: number
+  /** How long the last one took, in milliseconds. */
+  checkpointMs: number
+  checkpoint: Progress
+}
+
 /** Appends operations: JSON text of an array. Gives a report where the log had to be mended first. */
 export declare function appendOperations(dir: string, path: string, operations: string): Promise<FileResult>
 
@@ -16,6 +29,9 @@ export declare function appendOperations(dir: string, path: string, operations: 
 export declare function archive(handle: number, ids: string, segment: string): number
 
 export declare function beginBatch(handle: number): number
+
+/** The number under which a `load` tells how far it has come. */
+export declare function beginWatch(): number
 
 /** Takes a checkpoint or archive call back that has not begun; it ends with the face's error of this number. */
 export declare function cancel(handle: number, ticket: number, error: number): boolean
@@ -52,6 +68,8 @@ export interface Ended {
   flag?: boolean
   count?: number
 }
+
+export declare function endWatch(watch: number): void
 
 /** The current step once more, as what is stored has turned out to be; idle where there is nothing left of it. */
 export declare function externalBeginAgain(handle: number): ExternalStep
@@ -189,8 +207,8 @@ export declare function kick(handle: number): number
 /** What made the last call on this thread return NaN. */
 export declare function lastFailure(): Failure
 
-/** Takes the lock and reads a store. Nothing is changed. */
-export declare function load(env: number, dir: string, options: OpenOptions): Promise<LoadResult>
+/** Takes the lock and reads a store. Nothing is changed. `watched`: see `beginWatch`. */
+export declare function load(env: number, dir: string, options: OpenOptions, watched?: number | undefined | null): Promise<LoadResult>
 
 /** Reads an archive segment. */
 export declare function loadArchive(handle: number, name: string): Promise<SegmentsResult>
@@ -200,6 +218,9 @@ export declare function loadedPage(handle: number, start: number): RecordPage | 
 
 /** Archive segments of a store that is being opened whose records are to be migrated. */
 export declare function loadedSegments(handle: number): SegmentsResult
+
+/** How far a watched `load` has come. */
+export declare function loadProgress(watch: number): Progress | null
 
 /** What `load` found. */
 export interface LoadResult {
@@ -258,6 +279,8 @@ export interface News {
 export interface NoticeText {
   message: string
   failure?: Failure
+  /** Not for stderr: the next call is told as well. */
+  quiet: boolean
 }
 
 /** Streams all operations of the log, from the file where they were not loaded. */
@@ -290,6 +313,12 @@ export declare function openSnapshot(handle: number): Promise<StreamResult>
 export declare function openSnapshotFile(dir: string, path: string): Promise<StreamResult>
 
 export declare function page(handle: number, start: number): RecordPage | null
+
+/** How far a long call has come: records of a checkpoint, bytes that `load` reads. */
+export interface Progress {
+  done: number
+  total: number
+}
 
 /** Reads a log. Gives pages of operations, and a report. */
 export declare function readOperations(dir: string, path: string): Promise<FileResult>
@@ -355,6 +384,18 @@ export declare function set(handle: number, id: string, data: string): number
 
 /** The ticket up to which writes have ended; -1 where there is more to tell (see `news`). */
 export declare function settled(handle: number): number
+
+export declare function sizes(handle: number): Sizes | null
+
+export interface Sizes {
+  /** Absent in a read-only store, and where somebody else keeps the files. */
+  logBytes?: number
+  liveBytes: number
+  pendingWrites: number
+  /** Absent before the first. */
+  lastSyncMs?: number
+  lastCheckpoint: string
+}
 
 /** Mends and migrates what must be, and starts the store's writer. */
 export declare function start(handle: number): Promise<StartResult>

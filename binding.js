@@ -773,10 +773,12 @@ if (
   }
 }
 
-const { appendOperations, archive, beginBatch, cancel, changed, close, closeStream, compact, countRecords, counts, createDelta, createFolders, createLog, endBatch, externalBeginAgain, externalBeginLog, externalClock, externalDone, externalFailed, externalFollow, externalFollowAnew, externalFollowManifest, externalLoad, externalOperations, externalPage, externalPublished, externalRebase, externalRebaseAnew, externalRecords, externalSeeClock, externalStart, externalStep, externalUndoAbove, findSegment, finishAll, flush, getRecord, hasRecord, isClosed, isWriting, kick, lastFailure, load, loadArchive, loadedPage, loadedSegments, lockAgent, lockDirectory, manifest, migrateSegment, migrateValues, news, openLog, openOperations, openSnapshot, openSnapshotFile, page, readOperations, readSegmentFile, readStream, readStreamNow, refresh, register, release, remove, set, settled, start, takeLastOperation, undo, unlock, writeSegmentFile, writeSnapshotFile } = nativeBinding
+const { activity, appendOperations, archive, beginBatch, beginWatch, cancel, changed, close, closeStream, compact, countRecords, counts, createDelta, createFolders, createLog, endBatch, endWatch, externalBeginAgain, externalBeginLog, externalClock, externalDone, externalFailed, externalFollow, externalFollowAnew, externalFollowManifest, externalLoad, externalOperations, externalPage, externalPublished, externalRebase, externalRebaseAnew, externalRecords, externalSeeClock, externalStart, externalStep, externalUndoAbove, findSegment, finishAll, flush, getRecord, hasRecord, isClosed, isWriting, kick, lastFailure, load, loadArchive, loadedPage, loadedSegments, loadProgress, lockAgent, lockDirectory, manifest, migrateSegment, migrateValues, news, openLog, openOperations, openSnapshot, openSnapshotFile, page, readOperations, readSegmentFile, readStream, readStreamNow, refresh, register, release, remove, set, settled, sizes, start, takeLastOperation, undo, unlock, writeSegmentFile, writeSnapshotFile } = nativeBinding
+export { activity }
 export { appendOperations }
 export { archive }
 export { beginBatch }
+export { beginWatch }
 export { cancel }
 export { changed }
 export { close }
@@ -788,6 +790,7 @@ export { createDelta }
 export { createFolders }
 export { createLog }
 export { endBatch }
+export { endWatch }
 export { externalBeginAgain }
 export { externalBeginLog }
 export { externalClock }
@@ -820,6 +823,7 @@ export { load }
 export { loadArchive }
 export { loadedPage }
 export { loadedSegments }
+export { loadProgress }
 export { lockAgent }
 export { lockDirectory }
 export { manifest }
@@ -841,6 +845,7 @@ export { release }
 export { remove }
 export { set }
 export { settled }
+export { sizes }
 export { start }
 export { takeLastOperation }
 export { undo }

@@ -4,6 +4,8 @@
  * Every change is a line in an append-only log; the state is the last snapshot plus the log. Errors carry a `code`:
  * `OPSLOG_LOCKED`, `OPSLOG_CORRUPT`, `OPSLOG_NOT_OPEN`, `OPSLOG_READ_ONLY`, `OPSLOG_NOT_FOUND`, `OPSLOG_INVALID`,
  * `OPSLOG_FAILED`; errors of the operating system keep Node's (`ENOSPC`, …) with `path` and `syscall`.
+ *
+ * @packageDocumentation
  */
 
 import type { FileHandle } from "node:fs/promises";
@@ -80,11 +82,15 @@ export interface ArchiveSegment<T = Record<string, unknown>> {
   records: Record<string, T>;
 }
 
-/** What {@link Store.getManifest} answers. */
+/** What {@link Store.getManifest} answers: a copy, paths are relative to the store. */
 export interface ManifestInfo {
+  /** Path of the snapshot. */
   readonly currentSnapshot: string;
+  /** Path of the log. */
   readonly activeOps: string;
+  /** Paths of the archive segments. */
   readonly archiveSegments: readonly string[];
+  /** Counts and times. */
   readonly stats: Readonly<ManifestStats>;
 }
 
@@ -158,6 +164,38 @@ export interface StoreOptions {
    * Default: `"reject"`.
    */
   recovery?: "reject" | "skip";
+  /**
+   * Called with errors that no call is told, or not yet: an automatic checkpoint that failed and will be tried again,
+   * buffered writes that could not be stored and will be tried again, a failure after which the store takes no more
+   * writes, a {@link Store.watch} that could not read. `what` says which, in words. What it throws is an uncaught
+   * exception. Default: one line on stderr (none for buffered writes, as the next call is told).
+   */
+  onError?: (error: Error, what: string) => void;
+  /**
+   * Called while `open` reads, about ten times a second, and once when that has succeeded (with `done === total`). In
+   * bytes; one step with a custom backend and for agents. What it throws is an uncaught exception. Default: none.
+   */
+  onProgress?: (progress: Progress) => void;
+}
+
+/** How far a long call has come. */
+export interface Progress {
+  /** What has been done: bytes that `open` has read, records that a checkpoint has written. */
+  done: number;
+  /** What there is to do, as far as that is known; 1 where it is one step. */
+  total: number;
+}
+
+/** What recovery found in a log. */
+export interface RecoveredLog {
+  /** Absolute path. */
+  path: string;
+  /** Damaged lines that were skipped. */
+  skipped: number;
+  /** Bytes at the end of the log that do not count: a write that a crash cut off. A reader leaves them where they are. */
+  cut: number;
+  /** Where a writer has saved these bytes. */
+  saved?: string;
 }
 
 /** Options of calls that can be given up. */
@@ -169,7 +207,16 @@ export interface CallOptions {
   signal?: AbortSignal;
 }
 
-/** What {@link Store.stats} answers. */
+/** Options of {@link Store.compact} and {@link Store.archive}. */
+export interface LongCallOptions extends CallOptions {
+  /** As {@link StoreOptions.onProgress}, in records. Default: none. */
+  onProgress?: (progress: Progress) => void;
+}
+
+/**
+ * What {@link Store.stats} answers. Members beyond the first three (and `checkpointError`) are not enumerable: what is
+ * compared, copied or serialised is what upstream answers.
+ */
 export interface StoreStats {
   /** Records in the store. */
   activeRecords: number;
@@ -178,7 +225,22 @@ export interface StoreStats {
   /** Archive segments. */
   archiveSegments: number;
   /** Why the last checkpoint failed; absent once one succeeds. */
-  checkpointError?: Error & { code: string };
+  checkpointError?: Error & {
+    /** As of any error of this package, see the top. */
+    code: string;
+  };
+  /** Bytes of the log. Absent in a read-only store, with a custom backend, and for agents. */
+  readonly logBytes?: number;
+  /** Bytes of the ids and values of the records, as JSON texts. */
+  readonly liveBytes?: number;
+  /** Operations that wait to be handed to the operating system or the backend. */
+  readonly pendingWrites?: number;
+  /** When the last checkpoint was made: ISO 8601 timestamp. */
+  readonly lastCheckpoint?: string;
+  /** How long the last sync of the log took, in milliseconds. Absent before the first, and as `logBytes`. */
+  readonly lastSyncMs?: number;
+  /** What recovery found when the store was opened; empty where all was well, and with a custom backend. */
+  readonly recovered?: readonly RecoveredLog[];
 }
 
 /**
@@ -186,6 +248,10 @@ export interface StoreStats {
  *
  * Reads are synchronous and do no I/O; they see every `set` and `delete` that was called before. `get(id)` answers the
  * same object until the record changes; changing that object is not persisted.
+ *
+ * What needs an open store refuses with `OPSLOG_NOT_OPEN` where there is none, what changes a store with
+ * `OPSLOG_READ_ONLY` where it is read-only: methods that answer at once, `set` and `delete` among them, throw; those that
+ * answer with a promise reject. A bad argument is a `TypeError` with `OPSLOG_INVALID`.
  */
 export declare class Store<T = Record<string, unknown>> {
   /**
@@ -246,47 +312,71 @@ export declare class Store<T = Record<string, unknown>> {
   /**
    * Runs `fn` now; the `set` and `delete` calls in it are one append, all or nothing, in memory and on disk. If `fn`
    * throws, they are taken back and the promise rejects with that error. An async `fn` is refused.
+   *
+   * Rejects with the system's error where it cannot be written: nothing is changed then.
    */
   batch(fn: () => void): Promise<void>;
 
-  /** Takes the last operation since the last checkpoint back. False where there is none. */
+  /**
+   * Takes the last operation since the last checkpoint back, one of a batch too. False where there is none; an agent's
+   * own last operation where there are several.
+   *
+   * Rejects with the system's error where the log cannot be cut: nothing is changed then.
+   */
   undo(): Promise<boolean>;
 
-  /** Operations of one record since the last checkpoint, oldest first. */
+  /** Operations of one record since the last checkpoint, oldest first; none where nothing is known of it. */
   getHistory(id: string): Operation<T>[];
 
-  /** Operations since the last checkpoint, oldest first; with `since`, those with a later timestamp. */
+  /**
+   * Operations since the last checkpoint, oldest first; with `since`, an ISO 8601 timestamp, those with a later one. Those
+   * that are not written yet are among them. Default: all.
+   */
   getOps(since?: string): Operation<T>[];
 
-  /** Makes a checkpoint of everything called before. Reads and writes go on meanwhile. */
-  compact(options?: CallOptions): Promise<void>;
+  /**
+   * Makes a checkpoint of everything called before. Reads and writes go on meanwhile.
+   *
+   * Rejects with the system's error where a file cannot be written (the generation before stays), with `OPSLOG_LOCKED`
+   * where another agent is making one, with `OPSLOG_INVALID` under `skipLoad`.
+   */
+  compact(options?: LongCallOptions): Promise<void>;
 
   /**
    * Moves records for which `predicate` is true to an archive segment. Resolves with their number.
    *
-   * `segment`: a plain file name. Default: year and quarter, `YYYY-QN`, local time.
+   * `segment`: a plain file name; one that exists is added to. Default: year and quarter, `YYYY-QN`, local time.
+   *
+   * Rejects with what `predicate` throws, with `OPSLOG_INVALID` for a name that leads elsewhere, with `OPSLOG_CORRUPT`
+   * where the segment is damaged, with the system's error where it cannot be written: nothing is archived then.
    */
-  archive(predicate: (value: T, id: string) => boolean, segment?: string, options?: CallOptions): Promise<number>;
+  archive(predicate: (value: T, id: string) => boolean, segment?: string, options?: LongCallOptions): Promise<number>;
 
-  /** Paths of the archive segments. */
+  /** Paths of the archive segments, relative to the store. */
   listArchiveSegments(): string[];
 
   /**
    * Records of an archive segment: one of {@link Store.listArchiveSegments}, or its bare name. Rejects with
-   * `OPSLOG_NOT_FOUND` or, for a name that could be several, `OPSLOG_INVALID`.
+   * `OPSLOG_NOT_FOUND` or, for a name that could be several, `OPSLOG_INVALID`, and with `OPSLOG_CORRUPT` where the
+   * file is damaged.
    */
   loadArchive(segment: string): Promise<Map<string, T>>;
 
-  /** Counts. */
+  /** Counts, sizes and times. No I/O. */
   stats(): StoreStats;
 
   /**
    * The records of the current snapshot, in order, one piece of the file in memory at a time. Together with
    * {@link Store.getWalOps} they give the current state. Leaving the loop early closes the file.
+   *
+   * Throws `OPSLOG_CORRUPT` where the file is damaged: where a checksum is wrong only at its end.
    */
   streamSnapshot(options?: CallOptions): AsyncGenerator<[string, T]>;
 
-  /** Operations since the last checkpoint, oldest first; with `sinceTimestamp`, those with a later timestamp. */
+  /**
+   * Operations since the last checkpoint, oldest first; with `sinceTimestamp`, an ISO 8601 timestamp, those with a later
+   * one. What is buffered is among them. Default: all.
+   */
   getWalOps(sinceTimestamp?: string, options?: CallOptions): AsyncGenerator<Operation<T>>;
 
   /** `await using store = …`: closes the store, if it is open, at the end of the scope. */
@@ -294,7 +384,9 @@ export declare class Store<T = Record<string, unknown>> {
 
   /**
    * In a read-only store: catches up with the writer, across its checkpoints and undos. On a writer it changes
-   * nothing. If it rejects, the state is as it was.
+   * nothing. An agent takes in what the others have written.
+   *
+   * Rejects with a system error's code or `OPSLOG_CORRUPT` where a file cannot be read: the state is as it was then.
    */
   refresh(): Promise<void>;
 
@@ -306,17 +398,21 @@ export declare class Store<T = Record<string, unknown>> {
 
   /**
    * Calls `callback` with new operations as they come, looking every `intervalMs` milliseconds (default: 1000). What
-   * it throws is an uncaught exception. Keeps the process alive; a second call replaces the first.
+   * it throws is an uncaught exception. A look that fails is told on stderr, and the watch goes on. Keeps the process
+   * alive; a second call replaces the first.
    */
   watch(callback: (ops: Operation<T>[]) => void, intervalMs?: number): void;
 
   /** Ends {@link Store.watch}. */
   unwatch(): void;
 
-  /** Hands all earlier writes to the operating system and, under `durability: "fsync"`, syncs them. */
+  /**
+   * Hands all earlier writes to the operating system and, under `durability: "fsync"`, syncs them. Rejects with the error of
+   * a buffered write that could not be written; it is kept and tried again, unless it was the sync that failed.
+   */
   flush(): Promise<void>;
 
-  /** Hands all earlier writes to the operating system and syncs them, whatever the durability. */
+  /** Like {@link Store.flush}, and syncs them whatever the durability. */
   sync(): Promise<void>;
 }
 
@@ -392,7 +488,13 @@ export declare function releaseLock(dir: string, fh: FileHandle): Promise<void>;
 export declare function streamSnapshotFile<T>(
   dir: string,
   relativePath: string,
-): AsyncGenerator<[string, T], { version: number }>;
+): AsyncGenerator<
+  [string, T],
+  {
+    /** Schema version of the records. */
+    version: number;
+  }
+>;
 
 /**
  * Answers with `raw` itself if it is an operation, throws "Invalid operation: …" (`OPSLOG_INVALID`) if not. Members
@@ -429,7 +531,12 @@ export interface StorageBackend {
   /** Writes a new snapshot and answers with its path. `version`: schema version of the records. */
   writeSnapshot(records: Map<string, unknown>, version: number): Promise<string>;
   /** Reads a snapshot. */
-  loadSnapshot(relativePath: string): Promise<{ records: Map<string, unknown>; version: number }>;
+  loadSnapshot(relativePath: string): Promise<{
+    /** The records by id, in order. */
+    records: Map<string, unknown>;
+    /** Schema version of the records. */
+    version: number;
+  }>;
   /** Appends operations to a log, in order. */
   appendOps(relativePath: string, ops: Operation[]): Promise<void>;
   /** The operations of a log, in order; none where there is no such log. */
@@ -494,7 +601,12 @@ export declare class FsBackend implements StorageBackend {
   /** Writes `snapshots/snap-<ms>.jsonl`, under a name that was free. */
   writeSnapshot(records: Map<string, unknown>, version: number): Promise<string>;
   /** Reads a snapshot of any version. */
-  loadSnapshot(relativePath: string): Promise<{ records: Map<string, unknown>; version: number }>;
+  loadSnapshot(relativePath: string): Promise<{
+    /** The records by id, in order. */
+    records: Map<string, unknown>;
+    /** Schema version of the records. */
+    version: number;
+  }>;
   /**
    * Appends operations in one piece: after a crash all of them are there or none. The damaged end of a log is saved
    * beside it and cut first. A log that does not exist is made.

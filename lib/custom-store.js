@@ -37,8 +37,8 @@ const ATTEMPTS = 100;
 /** How long until what is in doubt is looked at again, in milliseconds. */
 const RETRY = 100;
 
-/** How many superseded logs a manifest names, for readers. */
-const KEEP_LOGS = 64;
+/** How many superseded logs a manifest names, for readers: as many as in `src/store/checkpoint.rs`, which says why. */
+const KEEP_LOGS = 256;
 
 /** How often an agent looks what has become of an append that failed, before it tells its caller. */
 const LOOKS = 4;

@@ -5,6 +5,9 @@ import { argumentError, show } from "./errors.js";
 
 /** @typedef {import("../index.js").StoreOptions} StoreOptions */
 /** @typedef {import("../binding.js").OpenOptions} OpenOptions */
+/** @typedef {import("./observe.js").OnError} OnError */
+/** @typedef {import("./observe.js").OnProgress} OnProgress */
+/** @typedef {(record: unknown, fromVersion: number) => unknown} Migrate */
 
 /**
  * @param {string} name
@@ -43,6 +46,29 @@ function count(name, value, finite = false) {
 }
 
 /**
+ * Checks a function that is to be called back.
+ * @template {Function} F
+ * @param {string} name
+ * @param {unknown} value
+ * @returns {F | undefined}
+ */
+function callback(name, value) {
+  if (value !== undefined && typeof value !== "function") {
+    throw argumentError(`Option '${name}' must be a function, got ${show(value)}`);
+  }
+  return /** @type {F | undefined} */ (value);
+}
+
+/**
+ * Who is told how far a call has come, among the options of a call.
+ * @param {unknown} options an object, or undefined
+ * @returns {OnProgress | undefined}
+ */
+export function progressOf(options) {
+  return callback("onProgress", /** @type {{ onProgress?: unknown } | undefined} */ (options)?.onProgress);
+}
+
+/**
  * Checks a signal that may end a call.
  * @param {unknown} signal
  * @returns {AbortSignal | undefined}
@@ -75,7 +101,9 @@ export function signalOf(options) {
  *   backend: import("../index.js").StorageBackend | undefined,
  *   agentId: string | undefined,
  *   signal: AbortSignal | undefined,
- *   migrate: ((record: unknown, fromVersion: number) => unknown) | undefined,
+ *   migrate: Migrate | undefined,
+ *   onError: OnError | undefined,
+ *   onProgress: OnProgress | undefined,
  * }}
  */
 export function readOptions(options) {
@@ -84,13 +112,12 @@ export function readOptions(options) {
   }
   /** @type {Record<string, unknown>} */
   const given = { ...options };
-  const { backend, migrate } = given;
+  const { backend } = given;
   if (backend !== undefined && (typeof backend !== "object" || backend === null)) {
     throw argumentError(`Option 'backend' must be a StorageBackend, got ${show(backend)}`);
   }
-  if (migrate !== undefined && typeof migrate !== "function") {
-    throw argumentError(`Option 'migrate' must be a function, got ${show(migrate)}`);
-  }
+  const migrate = /** @type {Migrate | undefined} */ (callback("migrate", given.migrate));
+  const onError = /** @type {OnError | undefined} */ (callback("onError", given.onError));
   const {
     checkpointThreshold,
     checkpointOnClose = true,
@@ -133,6 +160,8 @@ export function readOptions(options) {
     signal: readSignal(given.signal),
     // COMPAT: as upstream, an empty id is none.
     agentId: agent === "" ? undefined : agent,
-    migrate: /** @type {((record: unknown, fromVersion: number) => unknown) | undefined} */ (migrate),
+    migrate,
+    onError,
+    onProgress: progressOf(given),
   };
 }

@@ -13,10 +13,12 @@ import * as native from "../binding.js";
 import { Calls } from "./calls.js";
 import { CustomStore } from "./custom-store.js";
 import { WAKE, enter, environmentNumber, leave, setBusy } from "./environment.js";
-import { argumentError, keepError, show, stateError, toError, withCode, wordsOf } from "./errors.js";
+import { argumentError, keepError, show, stateError, toError, withCode } from "./errors.js";
 import { FsBackend, isPlain } from "./fs-backend.js";
+import { migrateLoaded, migrateSegment } from "./migrate.js";
+import { Observer, checkpointProgress, withProgress } from "./observe.js";
 import { operationsOf } from "./operations.js";
-import { readOptions, signalOf } from "./options.js";
+import { progressOf, readOptions, signalOf } from "./options.js";
 import { tellRecovery } from "./recovery-report.js";
 import { itemsNow, operations, pairs, records, unlessAborted } from "./streams.js";
 import { idText, isThenable, valueText } from "./values.js";
@@ -26,6 +28,7 @@ import { Watch } from "./watch.js";
 /** @typedef {import("./migrate.js").Migrate} Migrate */
 /** @typedef {import("../index.js").StoreOptions} StoreOptions */
 /** @typedef {import("../index.js").StoreStats} StoreStats */
+/** @typedef {import("../index.js").RecoveredLog} RecoveredLog */
 /** @typedef {import("../index.js").ManifestInfo} ManifestInfo */
 /**
  * @template T
@@ -72,6 +75,9 @@ export class Store {
   #undelivered = [];
   /** Calls that are reading files. @type {Set<Promise<unknown>>} */
   #reads = new Set();
+  #observer = new Observer(-1, "");
+  /** What recovery found at open. @type {RecoveredLog[]} */
+  #recovered = [];
 
   /**
    * @param {string} dir
@@ -85,7 +91,7 @@ export class Store {
     if (typeof dir !== "string" || dir === "") {
       throw argumentError(`Argument 'dir' must be a non-empty string, got ${show(dir)}`);
     }
-    const { native: settings, backend, migrate, agentId, signal } = readOptions(options);
+    const { native: settings, backend, migrate, agentId, signal, onError, onProgress } = readOptions(options);
     signal?.throwIfAborted();
     const before = this.#phase;
     this.#phase = "opening";
@@ -96,15 +102,21 @@ export class Store {
         const path = resolvePath(dir);
         // The engine does itself what an unmodified FsBackend does; direct calls on it mean this directory from now on.
         if (backend !== undefined) backend.dir = path;
-        this.#enter(await load(path, { ...settings, agent }, migrate, signal), undefined, settings, migrate);
+        const { handle, recovered } = await load(path, { ...settings, agent }, migrate, signal, onProgress);
+        this.#enter(handle, undefined, settings, migrate);
         this.#several = agent !== undefined;
         this.#backend = backend ?? path;
+        this.#recovered = recovered;
+        this.#observer = new Observer(handle, path, onError);
       } else {
         const files = backend ?? new FsBackend();
         const custom = new CustomStore(files, settings, migrate, agentId);
-        this.#enter(await custom.open(dir, signal), custom, settings, migrate);
+        const handle = await withProgress(onProgress, () => undefined, custom.open(dir, signal));
+        this.#enter(handle, custom, settings, migrate);
         this.#several = custom.isAgent;
         this.#backend = files;
+        this.#recovered = [];
+        this.#observer = new Observer(handle, dir, onError);
       }
     } catch (error) {
       this.#phase = before;
@@ -320,6 +332,7 @@ export class Store {
   static #endTurn(store) {
     store.#kicked = false;
     if (store.#handle < 0) return;
+    store.#observer.begin();
     if (store.#custom !== undefined) {
       store.#custom.run();
       // From now on something is pending: the store must not be collected.
@@ -342,11 +355,12 @@ export class Store {
     } else {
       const news = native.news(this.#handle);
       if (news.changed !== undefined) this.#view.reordered(JSON.parse(news.changed));
-      for (const { message, failure } of news.notices) {
-        console.error(`opslog: ${message}${failure === undefined ? "" : `: ${wordsOf(toError(failure))}`}`);
+      for (const { message, failure, quiet } of news.notices) {
+        this.#observer.fail(message, failure === undefined ? undefined : toError(failure), quiet);
       }
       this.#calls.tell(news);
     }
+    this.#observer.look();
     const busy = !this.#calls.isEmpty || (this.#buffered && native.isWriting(this.#handle));
     if (busy !== this.#busy) {
       this.#busy = busy;
@@ -460,20 +474,22 @@ export class Store {
   }
 
   /**
-   * @param {{ signal?: AbortSignal }} [options]
+   * @param {import("../index.js").LongCallOptions} [options]
    * @returns {Promise<void>}
    */
   async compact(options) {
     this.#ensureWritable();
     const signal = signalOf(options);
+    const onProgress = progressOf(options);
     if (this.#batching) return this.#defer(() => this.compact(options));
-    await this.#waitUnlessAborted(native.compact(this.#handle), signal);
+    const look = onProgress && checkpointProgress(this.#handle);
+    await withProgress(onProgress, look, this.#waitUnlessAborted(native.compact(this.#handle), signal));
   }
 
   /**
    * @param {(value: T, id: string) => boolean} predicate
    * @param {string} [segment]
-   * @param {{ signal?: AbortSignal }} [options]
+   * @param {import("../index.js").LongCallOptions} [options]
    * @returns {Promise<number>}
    */
   async archive(predicate, segment, options) {
@@ -483,6 +499,7 @@ export class Store {
       throw argumentError(`Argument 'segment' must be a non-empty string, got ${show(segment)}`);
     }
     const signal = signalOf(options);
+    const onProgress = progressOf(options);
     if (this.#batching) return this.#defer(() => this.archive(predicate, segment, options));
     const ids = this.#view.scan((records) => {
       /** @type {string[]} */
@@ -492,9 +509,10 @@ export class Store {
     });
     this.#ensureWritable();
     if (ids.length === 0) return 0;
+    const look = onProgress && checkpointProgress(this.#handle);
     const ticket = native.archive(this.#handle, JSON.stringify(ids), segment ?? currentQuarter());
     this.#takeChanged();
-    return /** @type {Promise<number>} */ (this.#waitUnlessAborted(ticket, signal));
+    return /** @type {Promise<number>} */ (withProgress(onProgress, look, this.#waitUnlessAborted(ticket, signal)));
   }
 
   /**
@@ -515,7 +533,6 @@ export class Store {
     const found = pairs(itemsNow(stream));
     // A read-only store cannot store migrated segments: they are migrated as they are read.
     if (this.#readOnly && this.#migrate !== undefined && version < this.#version) {
-      const { migrateSegment } = await import("./migrate.js");
       return new Map(migrateSegment(found, this.#migrate, version));
     }
     return new Map(found);
@@ -546,7 +563,11 @@ export class Store {
   stats() {
     this.#ensureReadable();
     const { checkpointFailure, ...counts } = native.counts(this.#handle);
-    return checkpointFailure === undefined ? counts : { ...counts, checkpointError: toError(checkpointFailure) };
+    const stats = checkpointFailure === undefined ? counts : { ...counts, checkpointError: toError(checkpointFailure) };
+    // COMPAT: whoever compares, copies or serialises what upstream answers here sees the same members.
+    const more = { ...native.sizes(this.#handle), recovered: this.#recovered };
+    for (const [name, value] of Object.entries(more)) Object.defineProperty(stats, name, { value });
+    return stats;
   }
 
   /**
@@ -669,7 +690,8 @@ export class Store {
     this.unwatch();
     // What a watch has read and not delivered when it ends goes to the next call.
     const giveBack = (/** @type {Operation<T>[]} */ found) => void this.#undelivered.push(...found);
-    this.#watch = new Watch(() => this.tail(), callback, giveBack, intervalMs);
+    const fail = (/** @type {unknown} */ error) => this.#observer.fail("watch could not read", error);
+    this.#watch = new Watch(() => this.tail(), callback, giveBack, fail, intervalMs);
   }
 
   unwatch() {
@@ -701,26 +723,45 @@ export class Store {
  * @param {import("../binding.js").OpenOptions} settings
  * @param {Migrate | undefined} migrate
  * @param {AbortSignal | undefined} signal
- * @returns {Promise<number>}
+ * @param {import("./observe.js").OnProgress | undefined} onProgress
+ * @returns {Promise<{ handle: number, recovered: RecoveredLog[] }>}
  */
-async function load(path, settings, migrate, signal) {
-  const loaded = await native.load(environmentNumber(), path, settings);
-  if (loaded.failure !== undefined) throw toError(loaded.failure);
+async function load(path, settings, migrate, signal, onProgress) {
+  const loaded = await read(path, settings, onProgress);
   const handle = /** @type {number} */ (loaded.handle);
   try {
     signal?.throwIfAborted();
     if (loaded.migrateFrom !== undefined && migrate !== undefined) {
-      const { migrateLoaded } = await import("./migrate.js");
       migrateLoaded(handle, migrate, loaded.migrateFrom, settings.version);
     }
     const started = await native.start(handle);
     if (started.failure !== undefined) throw toError(started.failure);
     started.logs.forEach(tellRecovery);
+    const recovered = started.logs.map(({ path, skipped, cut, saved }) => ({ path, skipped, cut, saved }));
+    return { handle, recovered };
   } catch (error) {
     native.release(handle);
     throw error;
   }
-  return handle;
+}
+
+/**
+ * Takes the lock and reads the files.
+ * @param {string} path
+ * @param {import("../binding.js").OpenOptions} settings
+ * @param {import("./observe.js").OnProgress | undefined} onProgress
+ */
+async function read(path, settings, onProgress) {
+  const watch = onProgress && native.beginWatch();
+  try {
+    const reading = native.load(environmentNumber(), path, settings, watch).then((loaded) => {
+      if (loaded.failure !== undefined) throw toError(loaded.failure);
+      return loaded;
+    });
+    return await withProgress(onProgress, () => (watch === undefined ? undefined : native.loadProgress(watch)), reading);
+  } finally {
+    if (watch !== undefined) native.endWatch(watch);
+  }
 }
 
 /**

@@ -145,7 +145,7 @@ export class View {
       const values = /** @type {T[]} */ (JSON.parse(page.values));
       for (let i = 0; i < ids.length; i++) {
         const id = /** @type {string} */ (ids[i]);
-        const old = known.size === 0 ? undefined : known.get(id);
+        const old = known.get(id);
         records.set(id, old === undefined || old === STALE ? /** @type {T} */ (values[i]) : old);
       }
       next = page.next;

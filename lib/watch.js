@@ -2,8 +2,8 @@
  * Polling for new operations. Keeps the process alive until it is stopped.
  *
  * The next look is planned when the last one has ended: looks never overlap. An error of the caller's callback is an
- * uncaught exception, as one of any timer's callback is; an error of reading is told on stderr, once until it changes,
- * and looked past.
+ * uncaught exception, as one of any timer's callback is; an error of reading is told, once until it changes, and looked
+ * past.
  */
 
 import { wordsOf } from "./errors.js";
@@ -14,6 +14,7 @@ export class Watch {
   #tail;
   #callback;
   #giveBack;
+  #fail;
   #delay;
   #stopped = false;
   #told = "";
@@ -24,10 +25,12 @@ export class Watch {
    * @param {() => Promise<import("../index.js").Operation<T>[]>} tail
    * @param {(ops: import("../index.js").Operation<T>[]) => void} callback
    * @param {(ops: import("../index.js").Operation<T>[]) => void} giveBack Takes what was read when nobody watches any more.
+   * @param {(error: unknown) => void} fail
    * @param {number} intervalMs
    */
-  constructor(tail, callback, giveBack, intervalMs) {
+  constructor(tail, callback, giveBack, fail, intervalMs) {
     this.#giveBack = giveBack;
+    this.#fail = fail;
     this.#tail = tail;
     this.#callback = callback;
     this.#delay = Math.min(Math.max(Math.ceil(intervalMs), 1), LONGEST);
@@ -46,7 +49,7 @@ export class Watch {
       this.#told = "";
     } catch (error) {
       const message = wordsOf(error);
-      if (!this.#stopped && message !== this.#told) console.error(`opslog: watch could not read: ${message}`);
+      if (!this.#stopped && message !== this.#told) this.#fail(error);
       this.#told = message;
     }
     if (this.#stopped) {

@@ -298,8 +298,9 @@ mod tests {
         let other = write_snapshot(&disk, 3, &pages).unwrap();
         assert_ne!(one, other);
         let mut found = Vec::new();
-        let header = snapshot::read(&disk, &other, 0, |id, _| found.push(json::unquote(&id))).unwrap();
-        assert_eq!((header.version, header.count), (3, Some(3)));
+        let snapshot = snapshot::Reader::open(&disk, &other, 0).unwrap();
+        assert_eq!(*snapshot.header(), snapshot::Header { version: 3, count: Some(3) });
+        snapshot.each(|_, id, _| found.push(json::unquote(id))).unwrap();
         assert_eq!(found, ["a", "b", "c"]);
         let path = write_segment(&disk, "s", &pages).unwrap();
         write_segment(&disk, "s", &[r#"["b",2]"#]).unwrap();

@@ -3,7 +3,7 @@ import { beforeEach, describe, expect, it } from "vitest";
 import { temporaryDirectory, treeOf } from "../support/directory.js";
 import { rejectionOf } from "../support/errors.js";
 import { snapshotLinesOf } from "../support/files.js";
-import { Store } from "../support/implementation.js";
+import { isNative, Store } from "../support/implementation.js";
 import { openStore, stateOf, withStore, withUpstream } from "../support/stores.js";
 
 const hop = (record) => ({ ...record, hops: (record.hops ?? 0) + 1 });
@@ -53,6 +53,26 @@ describe("migrate", () => {
       await store.loadArchive("s");
     });
     expect([...versions]).toEqual([1]);
+  });
+
+  it.runIf(isNative)("takes archive segments of upstream for version 1, as all of them say, whatever the records' version", async () => {
+    const dir = temporaryDirectory();
+    await withUpstream(dir, { version: 2 }, async (store) => {
+      await store.set("archived", {});
+      await store.archive(() => true, "s");
+      await store.set("kept", {});
+    });
+    const migrate = (_record, from) => ({ from });
+    await withStore(dir, { version: 3, migrate }, async (store) => {
+      expect(store.entries()).toEqual([["kept", { from: 2 }]]);
+      expect([...(await store.loadArchive("s"))]).toEqual([["archived", { from: 1 }]]);
+    });
+  });
+
+  it("ends with a checkpoint: the log starts empty", async () => {
+    const store = await openStore(dir, { version: 2, migrate: hop });
+    expect(store.getOps()).toEqual([]);
+    expect(snapshotLinesOf(dir)[0].version).toBe(2);
   });
 
   it("covers each version step in turn", async () => {

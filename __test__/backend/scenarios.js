@@ -1,4 +1,4 @@
-/** What `custom-sharing.test.js` has child processes do. */
+/** What `custom-sharing.test.js` and `compaction-lock.test.js` have child processes do. */
 import { FsBackend, Store } from "../../index.js";
 
 /** A write that never ends, and nothing else to do. */
@@ -27,4 +27,13 @@ export async function pendingWrites({ dir, report }) {
     await store.open(`${dir}/${name}`, { backend, writeMode, groupCommitMs: 50 });
     void store.set("a", { n: 1 });
   }
+}
+
+/** Takes the compaction lock and keeps it until the process ends. */
+export async function holdCompactionLock({ dir, report }) {
+  const backend = new FsBackend();
+  await backend.initialize(dir, { readOnly: false });
+  await backend.acquireCompactionLock();
+  process.stdin.resume();
+  report("held");
 }

@@ -11,11 +11,15 @@ use crate::lock::DirLock;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A store directory on the file system.
 #[derive(Debug, Clone)]
 pub struct FsBackend {
     root: PathBuf,
+    /// Counts the bytes that are read, for who watches.
+    read: Option<Arc<AtomicU64>>,
 }
 
 impl FsBackend {
@@ -27,7 +31,13 @@ impl FsBackend {
     pub fn new(root: impl AsRef<Path>) -> Result<Self> {
         let root = std::path::absolute(root.as_ref())
             .map_err(|source| Error::io("getcwd", root.as_ref().display().to_string(), source))?;
-        Ok(FsBackend { root })
+        Ok(FsBackend { root, read: None })
+    }
+
+    /// Counts the bytes that are read from now on.
+    #[must_use]
+    pub fn counting(self, read: Arc<AtomicU64>) -> Self {
+        FsBackend { read: Some(read), ..self }
     }
 
     /// The store's directory, absolute.
@@ -64,6 +74,19 @@ fn sync_folder(path: &Path) -> io::Result<()> {
     }
 }
 
+struct Counted {
+    file: File,
+    read: Arc<AtomicU64>,
+}
+
+impl Read for Counted {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read(buffer)?;
+        self.read.fetch_add(read as u64, Ordering::Relaxed);
+        Ok(read)
+    }
+}
+
 impl StorageBackend for FsBackend {
     fn full_path(&self, path: &str) -> String {
         self.at(path).display().to_string()
@@ -90,7 +113,10 @@ impl StorageBackend for FsBackend {
         if start > 0 {
             file.seek(SeekFrom::Start(start)).map_err(self.error("lseek", path))?;
         }
-        Ok(Box::new(file))
+        Ok(match &self.read {
+            Some(read) => Box::new(Counted { file, read: read.clone() }),
+            None => Box::new(file),
+        })
     }
 
     fn stat(&self, path: &str) -> Result<Stat> {

@@ -12,6 +12,7 @@ mod errors;
 mod external;
 mod files;
 mod locks;
+mod metrics;
 mod options;
 mod registry;
 mod store;

@@ -1,6 +1,7 @@
 //! Exports that open and use a store. See `lib/store.js`, which calls them.
 
 use super::errors::{Failure, remember};
+use super::metrics;
 use super::options::OpenOptions;
 use super::registry::{self, Loading, get, with};
 use super::streams::add_archive;
@@ -82,6 +83,8 @@ pub struct Ended {
 pub struct NoticeText {
     pub message: String,
     pub failure: Option<Failure>,
+    /// Not for stderr: the next call is told as well.
+    pub quiet: bool,
 }
 
 #[napi(object)]
@@ -121,11 +124,11 @@ pub(super) fn number(count: u64) -> f64 {
     count as f64
 }
 
-/// Takes the lock and reads a store. Nothing is changed.
+/// Takes the lock and reads a store. Nothing is changed. `watched`: see `beginWatch`.
 #[napi(catch_unwind)]
-pub async fn load(env: u32, dir: String, options: OpenOptions) -> LoadResult {
+pub async fn load(env: u32, dir: String, options: OpenOptions, watched: Option<u32>) -> LoadResult {
     let loaded = blocking(move || {
-        let backend = FsBackend::new(dir)?;
+        let backend = metrics::watched_backend(FsBackend::new(dir)?, watched);
         Opening::load(Arc::new(backend), options.into())
     });
     match loaded.await {
@@ -304,10 +307,12 @@ pub fn news(handle: u32) -> News {
         ended
     });
     let ended = ended.collect();
-    let notices = store.take_notices().into_iter();
-    let notices = notices.map(|notice| NoticeText {
+    let notices = store.take_notices().into_iter().map(|notice| (notice, false));
+    let notices = notices.chain(store.take_quiet_notices().into_iter().map(|notice| (notice, true)));
+    let notices = notices.map(|(notice, quiet)| NoticeText {
         message: notice.message.into_owned(),
         failure: notice.error.as_ref().map(Failure::from),
+        quiet,
     });
     let notices = notices.collect();
     News { through: number(through), ended, changed: changed_ids(&store), notices }

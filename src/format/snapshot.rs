@@ -68,27 +68,8 @@ pub fn push_record(id: &[u8], value: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(b"}\n");
 }
 
-/// Reads a snapshot of any format: every record goes to `each` in order, as canonical id and value text.
-///
-/// `fallback` is the least number of records that a snapshot without a count of its own must hold.
-///
-/// # Errors
-/// `Corrupt` where a checksum, a line, the header or the number of records is wrong; `Io` where it cannot be read.
-/// `each` may have been called by then.
-pub fn read(
-    backend: &dyn StorageBackend,
-    path: &str,
-    fallback: u64,
-    mut each: impl FnMut(Text, Text),
-) -> Result<Header> {
-    let mut reader = Reader::open(backend, path, fallback)?;
-    while let Some((id, value)) = reader.next()? {
-        each(id, value);
-    }
-    Ok(reader.header)
-}
-
-/// A snapshot that is read record by record: in bounded memory, unless it is a document of the format before 0.7.
+/// A snapshot of any format that is read record by record, in order, ids as canonical texts: in bounded memory, unless
+/// it is a document of the format before 0.7.
 pub struct Reader {
     header: Header,
     path: String,
@@ -103,10 +84,12 @@ enum Content {
 }
 
 impl Reader {
-    /// Opens a snapshot and reads its header; see [`read`].
+    /// Opens a snapshot and reads its header. `fallback` is the least number of records that a snapshot without a count
+    /// of its own must hold.
     ///
     /// # Errors
-    /// As [`read`].
+    /// `Corrupt` where a checksum, a line, the header or the number of records is wrong; `Io` where it cannot be read.
+    /// What is wrong further on is told when it is reached: records may have been handed out by then.
     pub fn open(backend: &dyn StorageBackend, path: &str, fallback: u64) -> Result<Self> {
         let full = backend.full_path(path);
         let mut lines = Lines::open(backend, path, 0)?;
@@ -136,7 +119,7 @@ impl Reader {
     /// The next record; `None` at the end, once everything has been found sound.
     ///
     /// # Errors
-    /// As [`read`].
+    /// As [`Reader::open`].
     #[allow(clippy::should_implement_trait, reason = "it can fail")]
     pub fn next(&mut self) -> Result<Option<(Text, Text)>> {
         let record = match &mut self.content {
@@ -160,7 +143,7 @@ impl Reader {
     /// document of the format before 0.7 have none.
     ///
     /// # Errors
-    /// As [`read`].
+    /// As [`Reader::open`].
     pub fn each(mut self, mut each: impl FnMut(Option<(u64, u64)>, &[u8], &[u8])) -> Result<()> {
         match &mut self.content {
             Content::Document(records) => {
@@ -379,7 +362,9 @@ mod tests {
         disk.put("s", bytes);
         let mut records = Vec::new();
         let text = |text: &[u8]| String::from_utf8_lossy(text).into_owned();
-        let header = read(&disk, "s", fallback, |id, value| records.push((text(&id), text(&value))))?;
+        let reader = Reader::open(&disk, "s", fallback)?;
+        let header = reader.header().clone();
+        reader.each(|_, id, value| records.push((text(id), text(value))))?;
         Ok((header, records))
     }
 

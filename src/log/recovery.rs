@@ -218,7 +218,7 @@ struct Unfinished {
 }
 
 /// Where the write begins that a line belongs to, one of several lines. `None` also where it began in another log.
-fn start_of_write(line: &Line<'_>, parsed: &op::Line<'_>) -> Option<u64> {
+pub(super) fn start_of_write(line: &Line<'_>, parsed: &op::Line<'_>) -> Option<u64> {
     line.offset.checked_sub(parsed.write?)
 }
 

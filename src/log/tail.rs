@@ -5,7 +5,7 @@
 //! so that everything that recovery says of a bad tail holds. A last write that is longer than the first window is trusted
 //! by its end: what is missing in it is found when the log is read, which comes before anything is appended.
 
-use super::recovery::{Scan, scan_from};
+use super::recovery::{Scan, scan_from, start_of_write};
 use crate::backend::StorageBackend;
 use crate::backend::lines::read_lines;
 use crate::error::{Error, Result};
@@ -44,7 +44,7 @@ fn trusted_line(backend: &dyn StorageBackend, path: &str) -> Result<u64> {
             }
             let Ok(parsed) = op::parse(line.bytes) else { return Ok(()) };
             // A line says nothing of what stands before it in its write, until another write follows.
-            let write = parsed.write.map(|before| line.offset.wrapping_sub(before));
+            let write = start_of_write(&line, &parsed);
             if parsed.batch.is_none_or(|remaining| remaining == 0) {
                 match (write, current) {
                     (None, _) => (last, current) = (Some(line.offset), None),

@@ -6,6 +6,7 @@
 use crate::backend::{StorageBackend, StorageFile};
 use crate::error::{Error, Result};
 use std::collections::VecDeque;
+use std::time::{Duration, Instant};
 
 /// Where a line stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +39,7 @@ pub struct Log {
     /// True where bytes of a failed write may stand after `end`.
     ragged: bool,
     lines: VecDeque<LineMark>,
+    last_sync: Option<Duration>,
 }
 
 impl Drop for Log {
@@ -50,7 +52,7 @@ impl Drop for Log {
 impl Log {
     /// A log whose lines are known and durable up to `end`.
     pub fn new(path: String, file: Box<dyn StorageFile>, end: u64, lines: VecDeque<LineMark>) -> Self {
-        Log { path, file, end, dirty: false, ragged: false, lines }
+        Log { path, file, end, dirty: false, ragged: false, lines, last_sync: None }
     }
 
     /// Path in the store.
@@ -152,10 +154,17 @@ impl Log {
     /// `Io`; the storage's state is unknown then.
     pub fn sync(&mut self) -> Result<()> {
         if self.dirty {
+            let began = Instant::now();
             self.file.sync()?;
             self.dirty = false;
+            self.last_sync = Some(began.elapsed());
         }
         Ok(())
+    }
+
+    /// How long the last sync took.
+    pub fn last_sync(&self) -> Option<Duration> {
+        self.last_sync
     }
 
     /// Takes the last line off; with `sync` durably.

@@ -169,11 +169,11 @@ impl State {
 
     /// Creates or replaces a record and appends the operation to the history.
     pub fn set(&mut self, id: &[u8], data: &[u8], ts: u64) -> Arc<Op> {
-        let visible = self.records.position(id);
+        let (hash, visible) = self.records.look_up(id);
         let stored = if visible.is_none() { self.show(id) } else { None };
         let position = visible.unwrap_or(self.records.next_position());
         self.touch(position);
-        let (record, before) = self.records.set_at(position, id, data);
+        let (record, before) = self.records.set_at(position, hash, id, data);
         let unseen = stored.is_some();
         let before = before.map(|before| before.value_text()).or(stored);
         let (id, data) = record.texts();

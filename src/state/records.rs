@@ -123,6 +123,8 @@ pub struct Records {
     positions: HashTable<Position>,
     hasher: DefaultHashBuilder,
     next: Position,
+    /// Of ids and values.
+    bytes: u64,
 }
 
 fn block_of(position: Position) -> usize {
@@ -148,6 +150,11 @@ impl Records {
         self.positions.is_empty()
     }
 
+    /// Bytes of all ids and values.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// The position that the next new record gets.
     pub fn next_position(&self) -> Position {
         self.next
@@ -155,7 +162,13 @@ impl Records {
 
     /// Where the record with this id stands.
     pub fn position(&self, id: &[u8]) -> Option<Position> {
-        self.find(self.hasher.hash_one(id), id)
+        self.look_up(id).1
+    }
+
+    /// As [`Records::position`], with the id's hash for [`Records::set_at`].
+    pub fn look_up(&self, id: &[u8]) -> (u64, Option<Position>) {
+        let hash = self.hasher.hash_one(id);
+        (hash, self.find(hash, id))
     }
 
     fn find(&self, hash: u64, id: &[u8]) -> Option<Position> {
@@ -175,15 +188,14 @@ impl Records {
 
     /// Creates or replaces a record. Returns what it replaced.
     pub fn set(&mut self, id: &[u8], value: &[u8]) -> Option<Record> {
-        let hash = self.hasher.hash_one(id);
-        let position = self.find(hash, id).unwrap_or(self.next);
-        self.insert(position, hash, Record::new(id, value))
+        let (hash, position) = self.look_up(id);
+        self.insert(position.unwrap_or(self.next), hash, Record::new(id, value))
     }
 
-    /// As [`Records::set`], where the record's position is known (a new one's is the next). Returns the record, too.
-    pub fn set_at(&mut self, position: Position, id: &[u8], value: &[u8]) -> (Record, Option<Record>) {
+    /// As [`Records::set`], after [`Records::look_up`] (a new record's position is the next). Returns the record, too.
+    pub fn set_at(&mut self, position: Position, hash: u64, id: &[u8], value: &[u8]) -> (Record, Option<Record>) {
         let record = Record::new(id, value);
-        let before = self.insert(position, self.hasher.hash_one(id), record.clone());
+        let before = self.insert(position, hash, record.clone());
         (record, before)
     }
 
@@ -198,7 +210,10 @@ impl Records {
             self.blocks.resize_with(number + 1, || None);
         }
         let block = self.blocks.get_mut(number)?.get_or_insert_with(Block::new);
+        let added = record.len();
         let before = block.slots.get_mut(slot_of(position))?.replace(record);
+        self.bytes += u64::from(added);
+        self.bytes -= before.as_ref().map_or(0, |before| u64::from(before.len()));
         self.next = self.next.max(position + 1);
         match &before {
             Some(before) => block.released(before),
@@ -221,6 +236,7 @@ impl Records {
         let place = self.blocks.get_mut(block_of(position))?;
         let block = place.as_mut()?;
         let removed = block.slots.get_mut(slot_of(position))?.take()?;
+        self.bytes -= u64::from(removed.len());
         block.used -= 1;
         block.released(&removed);
         if block.used == 0 {
@@ -418,6 +434,7 @@ mod tests {
                     prop_assert_eq!(removed, place.map(|place| model.remove(place).1));
                 }
                 prop_assert_eq!(records.len(), model.len());
+                prop_assert_eq!(records.bytes(), model.iter().map(|(id, value)| (id.len() + value.len()) as u64).sum::<u64>());
             }
             prop_assert_eq!(listed(&records), model);
         }

@@ -26,8 +26,10 @@ const PIECE: usize = 256;
 const PIECE_BYTES: usize = 256 << 10;
 /// How long superseded logs stay for readers.
 const KEEP_LOGS_MS: u64 = 60_000;
-/// And how many bytes of them, and how many: heavy updates would fill the disk within that minute.
+/// And how many bytes of them: heavy updates would fill the disk within that minute.
 const KEEP_LOGS_BYTES: u64 = 4 << 20;
+/// And how many, as in `lib/custom-store.js`: the manifest names each. A store that makes a checkpoint every few
+/// operations supersedes 64 logs in less than a second, and a reader on a busy machine needs longer than that.
 const KEEP_LOGS: usize = 256;
 /// Fewer where several agents have one each: who falls further behind reads the snapshot.
 const KEEP_AGENT_LOGS: usize = 32;
@@ -103,6 +105,7 @@ impl Inner {
         }
         let count = moment.count(&self.state.records);
         self.state.moment = Some(moment);
+        self.metrics.checkpoint_begins(count);
         count
     }
 }
@@ -116,6 +119,7 @@ impl Inner {
         self.manifest = Arc::new(manifest);
         self.checkpoint_error = None;
         self.checkpoint_retry_at = None;
+        self.metrics.checkpoint_ends();
         self.note_unsynced(false);
         std::mem::replace(&mut self.state.history, rest)
     }
@@ -216,6 +220,7 @@ impl Shared {
                 };
                 let more = moment.take(&state.records, PIECE, PIECE_BYTES, &mut records);
                 state.moment = Some(moment);
+                guard.metrics.checkpoint_goes_on(records.len());
                 more
             };
             records.iter().for_each(|(id, value)| snapshot::push_record(id, value, out));
@@ -348,6 +353,7 @@ impl Shared {
             discard(backend, next.path());
             return Err(error);
         }
+        self.gauge.note(&next, 0);
         disk.log = Some(next);
         disk.manifest = manifest.clone();
         let covered = self.inner().cover(job.through, job.count, manifest);

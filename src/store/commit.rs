@@ -154,6 +154,7 @@ impl Shared {
         let sync = fsync && (self.options.write_mode == WriteMode::Immediate || group.sync);
         group.encode(&mut disk.encoded);
         let appended = log.append(&disk.encoded.bytes, &disk.encoded.marks, sync && !group.acknowledged);
+        let bytes = disk.encoded.bytes.len();
         disk.encoded.shrink();
         match appended {
             Ok(()) => {
@@ -164,6 +165,7 @@ impl Shared {
                     self.sync_failed(disk, group.items, error);
                     return true;
                 }
+                self.gauge.note(log, bytes);
                 let unsynced = fsync && !log.is_synced();
                 self.written(group.items, unsynced);
                 true
@@ -196,11 +198,14 @@ impl Shared {
     pub(super) fn written(&self, items: usize, unsynced: bool) {
         let mut inner = self.inner();
         let mut writes = Vec::with_capacity(items);
+        let mut operations = 0;
         for _ in 0..items {
             if let Some(Item::Write(write)) = inner.queue.pop_front() {
+                operations += write.ops.len() as u64;
                 writes.push(write);
             }
         }
+        inner.metrics.committed(operations);
         inner.retry_at = None;
         inner.note_unsynced(unsynced);
         if let Some(untold) = &mut inner.untold_through {
@@ -226,6 +231,9 @@ impl Shared {
             let waiting = |_: usize, item: &Item| !item.tickets().is_empty() && !is_automatic(item);
             let told = inner.queue.iter().enumerate().any(|(place, item)| waiting(place, item));
             inner.take_back(&error, waiting);
+            if !told && inner.retry_at.is_none() {
+                inner.metrics.fails_quietly(&error);
+            }
             inner.background_error = (!told).then_some(error);
             inner.retry_at = Some(Instant::now() + RETRY);
         }
@@ -280,6 +288,7 @@ impl Shared {
             self.poison(error.clone());
             return Err(error);
         }
+        self.gauge.note(log, 0);
         self.inner().note_unsynced(false);
         Ok(())
     }
@@ -313,9 +322,7 @@ impl Inner {
     pub(super) fn note_unsynced(&mut self, unsynced: bool) {
         if !unsynced {
             self.unsynced_since = None;
-            let queued =
-                self.queue.iter().map(|item| if let Item::Write(write) = item { write.ops.len() as u64 } else { 0 });
-            self.buffered = self.buffered.min(queued.sum());
+            self.buffered = self.buffered.min(self.pending_writes());
         } else if self.unsynced_since.is_none() {
             self.unsynced_since = Some(Instant::now());
         }

@@ -344,8 +344,7 @@ impl Store {
     /// The agent's log is a new one: undo reaches only what comes from here on.
     pub fn begin_log(&self) {
         let mut inner = self.shared.inner();
-        let queued: u64 =
-            inner.queue.iter().map(|item| if let Item::Write(write) = item { write.ops.len() as u64 } else { 0 }).sum();
+        let queued = inner.pending_writes();
         if let Some(agent) = &mut inner.state.agent {
             agent.floor = agent.clock.saturating_sub(queued);
         }
@@ -363,6 +362,7 @@ impl Store {
             more = moment.take(&state.records, usize::MAX, bytes, &mut records);
         }
         state.moment = more.then_some(moment);
+        inner.metrics.checkpoint_goes_on(records.len());
         let page = record_pages(records.iter().map(|(id, value)| (id, value))).into_iter().next();
         page.or_else(|| more.then(|| b"[]".to_vec()))
     }

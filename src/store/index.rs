@@ -75,7 +75,7 @@ impl Index {
     /// Reads snapshot and log. `skip`: skip invalid lines of the log wherever they stand.
     ///
     /// # Errors
-    /// As [`snapshot::read`] and [`LogReader::each`].
+    /// As [`snapshot::Reader::open`] and [`LogReader::each`].
     pub(super) fn build(backend: &dyn StorageBackend, files: Files, skip: bool) -> Result<Self> {
         Self::with_hash(backend, files, skip, Hash { hasher: DefaultHashBuilder::default(), mask: u32::MAX })
     }

@@ -21,6 +21,7 @@ mod external;
 mod fold;
 mod follow;
 mod index;
+mod metrics;
 mod open;
 mod options;
 mod partial;
@@ -35,6 +36,7 @@ mod writer;
 pub use archive::{load_archive, resolve_segment};
 pub use external::{Left, Step};
 pub use follow::Refreshed;
+pub use metrics::{Activity, Progress, Sizes, bytes_to_read};
 pub use open::{Migration, Opening, RecoveryReport};
 pub use options::{Durability, OnDamage, Options, WriteMode};
 pub use partial::{LogStream, Streamed};
@@ -52,6 +54,7 @@ use checkpoint::{Job, Snapshot};
 use commit::Encoded;
 use external::External;
 use follow::Follow;
+use metrics::{Gauge, Metrics};
 use partial::Stored;
 use queue::{Batch, Item};
 use several::Several;
@@ -148,6 +151,7 @@ struct Inner {
     /// Ids whose records changed other than by `set` and `delete` (undo, roll-back, archive).
     changed: Vec<Text>,
     manifest: Arc<Manifest>,
+    metrics: Metrics,
 }
 
 type Wake = Box<dyn Fn() + Send + Sync>;
@@ -172,6 +176,7 @@ struct Shared {
     external: bool,
     /// There are no other threads: what is due is done when somebody waits for it.
     inline: bool,
+    gauge: Gauge,
 }
 
 impl Shared {
@@ -225,7 +230,8 @@ impl Store {
     pub fn settled_through(&self) -> Option<Ticket> {
         self.shared.woken.store(false, Ordering::Release);
         let inner = self.shared.inner();
-        (inner.outcomes.is_empty() && inner.changed.is_empty() && inner.notices.is_empty()).then_some(inner.through)
+        let nothing = inner.outcomes.is_empty() && inner.changed.is_empty() && inner.notices.is_empty();
+        (nothing && inner.metrics.is_quiet()).then_some(inner.through)
     }
 
     /// Ids whose records changed other than by `set` and `delete` since the last look.

@@ -6,6 +6,7 @@
 use super::checkpoint::{Job, write_snapshot};
 use super::commit::Encoded;
 use super::follow::Follow;
+use super::metrics::{Gauge, Metrics};
 use super::partial::{self, Stored};
 use super::read::Page;
 use super::several::Several;
@@ -290,7 +291,12 @@ impl Opening {
             outcomes: Vec::new(),
             changed: Vec::new(),
             manifest: Arc::new(manifest.clone()),
+            metrics: Metrics::default(),
         };
+        let gauge = Gauge::default();
+        if let Some(log) = &log {
+            gauge.note(log, 0);
+        }
         Shared {
             backend: self.backend,
             options: self.options,
@@ -312,6 +318,7 @@ impl Opening {
             woken: AtomicBool::new(false),
             external: false,
             inline: self.inline,
+            gauge,
         }
     }
 }
@@ -370,7 +377,8 @@ fn find_data(backend: &dyn StorageBackend) -> Result<Option<String>> {
                 names::Kind::Temporary => false,
                 names::Kind::Snapshot => {
                     let mut records = 0;
-                    let read = snapshot::read(backend, &path, 0, |_, _| records += 1);
+                    let snapshot = snapshot::Reader::open(backend, &path, 0);
+                    let read = snapshot.and_then(|snapshot| snapshot.each(|_, _, _| records += 1));
                     // One that cannot be read may hold anything, except an empty file.
                     entry.stat.len > 0 && (records > 0 || read.is_err())
                 }

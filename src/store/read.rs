@@ -85,7 +85,7 @@ impl Store {
     /// Opens the current snapshot for reading record by record.
     ///
     /// # Errors
-    /// As [`snapshot::read`].
+    /// As [`snapshot::Reader::open`].
     pub fn snapshot_reader(&self) -> Result<snapshot::Reader> {
         loop {
             let manifest = self.manifest();

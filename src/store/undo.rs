@@ -73,6 +73,9 @@ impl Shared {
             self.options.durability == Durability::Fsync && disk.log.as_ref().is_some_and(|log| !log.is_synced());
         match taken {
             Ok(()) => {
+                if let Some(log) = &disk.log {
+                    self.gauge.note(log, 0);
+                }
                 let mut inner = self.inner();
                 inner.queue.pop_front();
                 inner.settle(ticket, Ok(Value::Bool(undone.is_some())));
