@@ -9,6 +9,7 @@
 //! - [`state`]: the ordered map of records and the history since the last checkpoint
 //! - [`store`]: the verbs (open, write, undo, checkpoint, archive, close)
 //! - [`files`]: the files of a store one by one, for callers who keep the state themselves
+//! - [`verify`], [`repair`]: finding all damage of a store, and making it sound again
 //! - [`lock`], [`agent_lock`]: one writer per directory, or one per agent id
 //!
 //! The formats, the commit protocol and what is assumed of the file system are in `docs/design.md`.
@@ -23,7 +24,9 @@ pub mod files;
 pub mod format;
 pub mod lock;
 pub mod log;
+pub mod repair;
 pub mod state;
 pub mod store;
+pub mod verify;
 
 pub use error::{Error, Result};
