@@ -177,6 +177,27 @@ export declare function getRecord(handle: number, id: string): string | null
 
 export declare function hasRecord(handle: number, id: string): boolean
 
+/** Gives an import up: there is no store then. */
+export declare function importAbort(importing: number): void
+
+/** Begins a new store. The directory is locked until the import ends. */
+export declare function importBegin(dir: string): Promise<ImportResult>
+
+/** Makes the store of what has been added. */
+export declare function importFinish(importing: number): Promise<ImportResult>
+
+/** Adds records: JSON text of an array `[id, value, …]`. Where that fails, the import has ended. */
+export declare function importRecords(importing: number, page: string): Promise<ImportResult>
+
+/** An import, or the end of one. */
+export interface ImportResult {
+  /** Absent where there is a store already. */
+  import?: number
+  /** True if an id came twice. */
+  repeated?: boolean
+  failure?: Failure
+}
+
 /** True once a store has been closed. */
 export declare function isClosed(handle: number): boolean
 

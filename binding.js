@@ -773,7 +773,7 @@ if (
   }
 }
 
-const { appendOperations, archive, beginBatch, cancel, changed, close, closeStream, compact, countRecords, counts, createDelta, createFolders, createLog, endBatch, externalBeginAgain, externalBeginLog, externalClock, externalDone, externalFailed, externalFollow, externalFollowAnew, externalFollowManifest, externalLoad, externalOperations, externalPage, externalPublished, externalRebase, externalRebaseAnew, externalRecords, externalSeeClock, externalStart, externalStep, externalUndoAbove, findSegment, finishAll, flush, getRecord, hasRecord, isClosed, isWriting, kick, lastFailure, load, loadArchive, loadedPage, loadedSegments, lockAgent, lockDirectory, manifest, migrateSegment, migrateValues, news, openLog, openOperations, openSnapshot, openSnapshotFile, page, readOperations, readSegmentFile, readStream, readStreamNow, refresh, register, release, remove, repairStore, set, settled, start, takeLastOperation, undo, unlock, verifyNext, verifyStart, verifyStop, writeSegmentFile, writeSnapshotFile } = nativeBinding
+const { appendOperations, archive, beginBatch, cancel, changed, close, closeStream, compact, countRecords, counts, createDelta, createFolders, createLog, endBatch, externalBeginAgain, externalBeginLog, externalClock, externalDone, externalFailed, externalFollow, externalFollowAnew, externalFollowManifest, externalLoad, externalOperations, externalPage, externalPublished, externalRebase, externalRebaseAnew, externalRecords, externalSeeClock, externalStart, externalStep, externalUndoAbove, findSegment, finishAll, flush, getRecord, hasRecord, importAbort, importBegin, importFinish, importRecords, isClosed, isWriting, kick, lastFailure, load, loadArchive, loadedPage, loadedSegments, lockAgent, lockDirectory, manifest, migrateSegment, migrateValues, news, openLog, openOperations, openSnapshot, openSnapshotFile, page, readOperations, readSegmentFile, readStream, readStreamNow, refresh, register, release, remove, repairStore, set, settled, start, takeLastOperation, undo, unlock, verifyNext, verifyStart, verifyStop, writeSegmentFile, writeSnapshotFile } = nativeBinding
 export { appendOperations }
 export { archive }
 export { beginBatch }
@@ -812,6 +812,10 @@ export { finishAll }
 export { flush }
 export { getRecord }
 export { hasRecord }
+export { importAbort }
+export { importBegin }
+export { importFinish }
+export { importRecords }
 export { isClosed }
 export { isWriting }
 export { kick }

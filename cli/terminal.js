@@ -135,7 +135,7 @@ export function many(n, word) {
  */
 export function plain(text) {
   // eslint-disable-next-line no-control-regex -- a terminal obeys these
-  return text === "" || /[\s"\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]/.test(text) || !text.isWellFormed()
+  return text === "" || /[\s"\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]|\p{Surrogate}/u.test(text)
     ? visible(JSON.stringify(text))
     : text;
 }

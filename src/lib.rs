@@ -10,6 +10,7 @@
 //! - [`store`]: the verbs (open, write, undo, checkpoint, archive, close)
 //! - [`files`]: the files of a store one by one, for callers who keep the state themselves
 //! - [`verify`], [`repair`]: finding all damage of a store, and making it sound again
+//! - [`import`]: a new store out of records that come one after the other
 //! - [`lock`], [`agent_lock`]: one writer per directory, or one per agent id
 //!
 //! The formats, the commit protocol and what is assumed of the file system are in `docs/design.md`.
@@ -22,6 +23,7 @@ pub mod clock;
 pub mod error;
 pub mod files;
 pub mod format;
+pub mod import;
 pub mod lock;
 pub mod log;
 pub mod repair;

@@ -12,6 +12,7 @@ mod delta;
 mod errors;
 mod external;
 mod files;
+mod import;
 mod locks;
 mod options;
 mod registry;
