@@ -5,7 +5,7 @@ import { createReadStream } from "node:fs";
 import { stat } from "node:fs/promises";
 import { CliError, EXIT } from "./failures.js";
 
-const PIECE = 1 << 20;
+const PIECE = 1 << 18;
 
 /**
  * Bytes that there are to be read; Infinity where nobody knows.

@@ -13,8 +13,11 @@ import { terminal } from "./terminal.js";
 
 const [name = "--help", ...args] = process.argv.slice(2);
 const json = args.includes("--json");
-// Output goes on after this: process.exit() would cut it off.
-process.exitCode = await main();
+// Not awaited here: commands import from this file once it is bundled. Output goes on after the end: process.exit()
+// would cut it off.
+void main().then((exit) => {
+  process.exitCode = exit;
+});
 
 /** @returns {Promise<number>} */
 async function main() {

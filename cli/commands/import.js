@@ -8,8 +8,8 @@ import { many } from "../terminal.js";
 import { openWriter } from "../writer.js";
 
 /** A batch is one write, all or nothing: so many records, or so many characters. */
-const BATCH = 5_000;
-const BATCH_LENGTH = 4 << 20;
+const BATCH = 1_000;
+const BATCH_LENGTH = 1 << 20;
 
 /** @type {import("../arguments.js").Usage} */
 export const usage = {
