@@ -126,19 +126,17 @@ describe("colours", () => {
     return execFileSync("script", ["-qec", command, "/dev/null"], { encoding: "utf8", env: { ...rest, TERM: "xterm", ...env } });
   };
 
-  it.runIf(canScript)("are on at a terminal, and off by NO_COLOR, --no-color, --json and a dumb one", () => {
+  it.skipIf(!canScript)("(needs `script`) are on at a terminal, and off by NO_COLOR, --no-color, --json and a dumb one", () => {
     expect(atTerminal(["list", CLEAN])).toMatch(COLOUR);
     expect(atTerminal(["list", CLEAN], { NO_COLOR: "1" })).not.toMatch(COLOUR);
     expect(atTerminal(["list", CLEAN], { TERM: "dumb" })).not.toMatch(COLOUR);
     expect(atTerminal(["list", CLEAN, "--no-color"])).not.toMatch(COLOUR);
     expect(atTerminal(["list", CLEAN, "--json"])).not.toMatch(COLOUR);
   });
-
-  it.runIf(!canScript)("SKIPPED: there is no `script` here, so that nothing shows colours at a terminal", () => {});
 });
 
 describe("progress bars", () => {
-  it.runIf(canTmux)("are drawn in a terminal and gone at the end", async () => {
+  it.skipIf(!canTmux)("(needs tmux) are drawn in a terminal and gone at the end", async () => {
     const dir = temporaryDirectory();
     const lines = Array.from({ length: 150_000 }, (_, i) => JSON.stringify({ id: `r${i}`, data: { text: "x".repeat(80) } }));
     writeFileSync(join(dir, "lines.jsonl"), `${lines.join("\n")}\n`);
@@ -161,8 +159,6 @@ describe("progress bars", () => {
       tmux("kill-server");
     }
   });
-
-  it.runIf(!canTmux)("SKIPPED: there is no tmux here, so that nothing shows progress bars", () => {});
 
   it("are off without a terminal", () => {
     const dir = temporaryDirectory();

@@ -173,9 +173,9 @@ describe("export and import", () => {
       const { stderr } = opslog(["import", join(dir, `store-${lines}`), path], { env: { NODE_OPTIONS: `--import=${hook}` } });
       return Number(/peak (\d+)/.exec(stderr)[1]) * 1024;
     };
-    const [small, large] = [peak(20_000), peak(320_000)];
+    const [small, large] = [peak(100_000), peak(400_000)];
     // 300,000 more lines are 100 MB; their ids take 8 bytes each, and V8 is not in a hurry.
-    expect(large - small).toBeLessThan(60 << 20);
+    expect(large - small).toBeLessThan(64 << 20);
   });
 });
 
