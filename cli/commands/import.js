@@ -38,6 +38,7 @@ export async function run({ positionals: [dir = "", file = "-"], terminal }) {
     await target.add(records);
     imported += records.length;
   };
+  /** @type {Error | undefined} */
   let failed;
   try {
     let length = 0;
@@ -50,7 +51,7 @@ export async function run({ positionals: [dir = "", file = "-"], terminal }) {
       length = 0;
     }
   } catch (error) {
-    failed = error;
+    failed = /** @type {Error} */ (error);
   }
   try {
     // A line that is no record, or input that ended badly: what came before it is stored.

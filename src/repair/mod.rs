@@ -65,7 +65,7 @@ pub struct Step {
 pub fn repair(backend: &dyn StorageBackend, dry_run: bool) -> Result<Vec<Step>> {
     verify::check_present(backend)?;
     let _lock = if dry_run { None } else { Some(backend.lock()?) };
-    let mut work = Work { backend, dry_run, steps: Vec::new(), moves: Vec::new() };
+    let mut work = Work { backend, dry_run, steps: Vec::new(), manifest_is_sound: false, moves: Vec::new() };
     if !dry_run {
         backend.create_dirs()?;
     }
@@ -81,6 +81,8 @@ pub fn repair(backend: &dyn StorageBackend, dry_run: bool) -> Result<Vec<Step>> 
 #[derive(Default)]
 struct Readable {
     version: Option<u64>,
+    /// True if the version should have been vouched for by a checksum, which does not match.
+    checked: bool,
     records: Vec<(Text, Text)>,
     lost: u64,
     why: String,
@@ -107,6 +109,7 @@ struct Work<'a> {
     backend: &'a dyn StorageBackend,
     dry_run: bool,
     steps: Vec<Step>,
+    manifest_is_sound: bool,
     /// Files that the new manifest does not name, and the copies whose places they take.
     moves: Vec<(String, String)>,
 }
@@ -141,7 +144,10 @@ impl Work<'_> {
         };
         let parsed = Manifest::parse(bytes.as_deref().unwrap_or_default(), "");
         match parsed.map(|manifest| (manifest::keeps_inside(&manifest), manifest)) {
-            Ok((None, manifest)) => Ok((Some(manifest.clone()), manifest)),
+            Ok((None, manifest)) => {
+                self.manifest_is_sound = true;
+                Ok((Some(manifest.clone()), manifest))
+            }
             Ok((Some(why), _)) => self.rebuild(bytes, why),
             Err(Error::Corrupt { message, .. }) if bytes.is_some() => self.rebuild(bytes, message),
             Err(_) => self.rebuild(bytes, "the manifest is missing".to_owned()),
@@ -181,7 +187,10 @@ impl Work<'_> {
         let mut readable = Readable::default();
         let read = snapshot_parts(self.backend, path, least, &mut |part| {
             match part {
-                SnapshotPart::Version(version) => readable.version = Some(version),
+                SnapshotPart::Version(version, checked) => {
+                    readable.version = Some(version);
+                    readable.checked = checked;
+                }
                 SnapshotPart::Record(id, value) => readable.records.push((id.into(), value.into())),
                 SnapshotPart::Bad(line, why) => readable.lose(why, Some(line.number)),
                 SnapshotPart::Broken(why) => readable.lose(why, None),
@@ -200,7 +209,9 @@ impl Work<'_> {
         if self.dry_run {
             return Ok(None);
         }
-        let version = readable.version.unwrap_or(manifest.version);
+        // COMPAT: upstream's first manifest always says 1.
+        let from_manifest = readable.checked && readable.lost > 0 && self.manifest_is_sound;
+        let version = readable.version.filter(|_| !from_manifest).unwrap_or(manifest.version);
         manifest.current_snapshot = files::write_snapshot(self.backend, version, &readable.pages())?;
         Ok(Some(manifest.current_snapshot.clone()))
     }

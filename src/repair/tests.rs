@@ -3,6 +3,7 @@ use crate::backend::StorageBackend;
 use crate::backend::memory::MemoryBackend;
 use crate::format::manifest::Superseded;
 use crate::store::{Opening, Options};
+use crate::verify::Severity;
 use crate::verify::tests::{append, edit, findings, sample};
 use std::sync::Arc;
 
@@ -221,4 +222,46 @@ fn a_store_that_is_open_is_not_repaired() {
     let _lock = disk.lock().unwrap();
     assert!(matches!(repair(&disk, false), Err(Error::Locked { .. })));
     assert_eq!(repair(&disk, true).unwrap().len(), 1);
+}
+
+/// Damages a file of a fresh sample, and checks that opening, verifying and repairing agree about it.
+fn agree_about(path: impl Fn(&Manifest) -> String, what: &str, damage: impl FnOnce(&mut Vec<u8>)) {
+    let (disk, manifest) = sample();
+    let path = path(&manifest);
+    edit(&disk, &path, damage);
+    let found = findings(&disk);
+    let is_bad = found.iter().any(|finding| finding.severity == Severity::Damage);
+    let options = Options { read_only: true, ..Options::default() };
+    let opened = Opening::load(Arc::new(disk.clone()), options).map(drop);
+    assert!(opened.is_ok() || is_bad, "{path} {what}: {opened:?} {found:?}");
+    let segments = manifest.archive_segments.contains(&path);
+    if is_bad && segments {
+        assert!(files::read_segment(&disk, &path, 1 << 20).is_err(), "{path} {what}: {found:?}");
+    }
+    let steps = repaired(&disk);
+    let options = Options { read_only: true, ..Options::default() };
+    let opened = Opening::load(Arc::new(disk.clone()), options).map(drop);
+    assert!(opened.is_ok(), "{path} {what}: {opened:?} {steps:?}");
+}
+
+#[test]
+fn whatever_byte_is_damaged_opening_verifying_and_repairing_agree() {
+    let files: [fn(&Manifest) -> String; 3] =
+        [|_| names::MANIFEST.to_owned(), |of| of.current_snapshot.clone(), |of| of.archive_segments[0].clone()];
+    let (disk, manifest) = sample();
+    for file in files {
+        let len = disk.bytes(&file(&manifest)).unwrap().len();
+        for at in 0..len {
+            for bit in [0, 3, 7] {
+                agree_about(file, &format!("byte {at} bit {bit}"), |bytes| bytes[at] ^= 1 << bit);
+            }
+            agree_about(file, &format!("cut at {at}"), |bytes| bytes.truncate(at));
+        }
+    }
+    // Logs are looked at twice, with a pause in between: fewer of them.
+    let len = disk.bytes(&manifest.active_ops).unwrap().len();
+    for at in (0..len).step_by(11) {
+        agree_about(|of| of.active_ops.clone(), &format!("byte {at}"), |bytes| bytes[at] ^= 8);
+        agree_about(|of| of.active_ops.clone(), &format!("cut at {at}"), |bytes| bytes.truncate(at));
+    }
 }

@@ -9,8 +9,8 @@ use crate::format::snapshot::{self, FirstLine, append, first_line, parse_record,
 
 /// A part of a snapshot, sound or not.
 pub(crate) enum SnapshotPart<'a> {
-    /// Schema version of the records.
-    Version(u64),
+    /// Schema version of the records, and whether a checksum vouches for it.
+    Version(u64, bool),
     /// A record: its id and its value.
     Record(&'a [u8], &'a [u8]),
     /// A line that is neither, and what is wrong.
@@ -25,7 +25,7 @@ pub(super) fn look(backend: &dyn StorageBackend, path: &str, least: u64, desk: &
     let mut counts = Counts::default();
     snapshot_parts(backend, path, least, &mut |part| {
         match part {
-            SnapshotPart::Version(_) => {}
+            SnapshotPart::Version(..) => {}
             SnapshotPart::Record(..) => counts.entries += 1,
             SnapshotPart::Bad(line, what) => {
                 desk.at(line.offset)?;
@@ -56,7 +56,7 @@ pub(crate) fn snapshot_parts(
     let (mut recorded, mut expected) = (None, least);
     match first_line(line.bytes) {
         FirstLine::Header(header) => {
-            each(SnapshotPart::Version(header.version))?;
+            each(SnapshotPart::Version(header.version, header.crc.is_some()))?;
             crc = append(crc32c::crc32c(&without_crc(line.bytes)), b"\n", line.ended);
             recorded = header.crc;
             expected = header.count.unwrap_or(least);
@@ -116,7 +116,7 @@ fn document(
     let mut records: Vec<(Text, Text)> = Vec::new();
     match snapshot::read_document(&bytes, "", |id, value| records.push((id, value))) {
         Ok(header) => {
-            each(SnapshotPart::Version(header.version))?;
+            each(SnapshotPart::Version(header.version, false))?;
             for (id, value) in &records {
                 each(SnapshotPart::Record(id, value))?;
             }
@@ -130,7 +130,7 @@ fn document(
             super::SegmentPart::Record(id, value) => each(SnapshotPart::Record(id, value)),
             super::SegmentPart::Bad(line, what) => each(SnapshotPart::Bad(line, what)),
             super::SegmentPart::Broken(what) => each(SnapshotPart::Broken(what)),
-            super::SegmentPart::Version(version) => each(SnapshotPart::Version(version)),
+            super::SegmentPart::Version(version) => each(SnapshotPart::Version(version, false)),
         }),
         Err(error) => Err(error),
     }
