@@ -10,19 +10,19 @@
 //! damaged file is lost: it is copied first, then the new files are written, then the manifest is replaced.
 
 mod manifest;
+mod readable;
 
 use crate::backend::{self, StorageBackend};
+use crate::clock;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::format::archive::Segment;
 use crate::format::manifest::Manifest;
-use crate::format::op::{self, Text};
-use crate::format::pages::{PAGE, Pages};
-use crate::format::{json, names};
+use crate::format::{names, op};
 use crate::log::recovery::{copy_range, create_numbered};
 use crate::log::{Loaded, Scan, scan};
-use crate::verify::{self, SegmentPart, SnapshotPart, segment_parts, snapshot_parts};
-use crate::{clock, format::archive};
+use crate::verify;
+use readable::Readable;
 
 /// What was done, or is to be done, to a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,34 +75,6 @@ pub fn repair(backend: &dyn StorageBackend, dry_run: bool) -> Result<Vec<Step>> 
     work.segments(&mut manifest)?;
     work.publish(stored.as_ref(), &manifest)?;
     Ok(work.steps)
-}
-
-/// What could be read of a file with records.
-#[derive(Default)]
-struct Readable {
-    version: Option<u64>,
-    /// True if the version should have been vouched for by a checksum, which does not match.
-    checked: bool,
-    records: Vec<(Text, Text)>,
-    lost: u64,
-    why: String,
-}
-
-impl Readable {
-    fn lose(&mut self, why: String, line: Option<u64>) {
-        if self.lost == 0 {
-            self.why = line.map_or(why.clone(), |line| format!("line {line}: {why}"));
-        }
-        self.lost += 1;
-    }
-
-    fn pages(&self) -> Vec<Vec<u8>> {
-        let mut pages = Pages::new(PAGE);
-        for (id, value) in &self.records {
-            pages.push_record(id, value);
-        }
-        pages.finish()
-    }
 }
 
 struct Work<'a> {
@@ -163,7 +135,7 @@ impl Work<'_> {
 
     fn snapshot(&mut self, manifest: &mut Manifest) -> Result<()> {
         let path = manifest.current_snapshot.clone();
-        let read = self.read_snapshot(&path, manifest.stats.active_records)?;
+        let read = Readable::of_snapshot(self.backend, &path, manifest.stats.active_records)?;
         let readable = match read {
             Some(readable) if readable.lost == 0 => {
                 // Of a manifest that was made from the files.
@@ -183,27 +155,6 @@ impl Work<'_> {
         Ok(())
     }
 
-    fn read_snapshot(&self, path: &str, least: u64) -> Result<Option<Readable>> {
-        let mut readable = Readable::default();
-        let read = snapshot_parts(self.backend, path, least, &mut |part| {
-            match part {
-                SnapshotPart::Version(version, checked) => {
-                    readable.version = Some(version);
-                    readable.checked = checked;
-                }
-                SnapshotPart::Record(id, value) => readable.records.push((id.into(), value.into())),
-                SnapshotPart::Bad(line, why) => readable.lose(why, Some(line.number)),
-                SnapshotPart::Broken(why) => readable.lose(why, None),
-                SnapshotPart::Checked => {}
-            }
-            Ok(())
-        });
-        match read {
-            Err(error) if error.is_not_found() => Ok(None),
-            other => other.map(|()| Some(readable)),
-        }
-    }
-
     fn write_snapshot(&self, manifest: &mut Manifest, readable: &Readable) -> Result<Option<String>> {
         manifest.stats.active_records = readable.records.len() as u64;
         if self.dry_run {
@@ -221,7 +172,7 @@ impl Work<'_> {
         let path = manifest.current_snapshot.clone();
         let single = manifest.active_agent_ops.is_none();
         let previous = manifest.previous.snapshot.clone().filter(|_| single);
-        let read = previous.map(|path| self.read_snapshot(&path, 0)).transpose()?.flatten();
+        let read = previous.map(|path| Readable::of_snapshot(self.backend, &path, 0)).transpose()?.flatten();
         let found = read.filter(|readable| readable.lost == 0);
         let mut operations = Vec::new();
         if found.is_some() {
@@ -328,7 +279,7 @@ impl Work<'_> {
     fn segments(&mut self, manifest: &mut Manifest) -> Result<()> {
         let (mut kept, mut archived) = (Vec::new(), 0);
         for path in std::mem::take(&mut manifest.archive_segments) {
-            let Some(readable) = self.read_segment(&path)? else {
+            let Some(readable) = Readable::of_segment(self.backend, &path)? else {
                 let why = "the manifest names this file, and it is missing".to_owned();
                 self.step(&path, What::Dropped, why, (0, 1), None, None);
                 continue;
@@ -338,10 +289,9 @@ impl Work<'_> {
                 let counts = (readable.records.len() as u64, readable.lost);
                 let aside = self.copy_aside(&path)?;
                 let period = path.strip_prefix("archive/archive-").and_then(|name| name.strip_suffix(".json"));
-                let (version, period) = (readable.version.unwrap_or(1), period.unwrap_or("unknown").to_owned());
-                let segment = archive::Segment { version, period, ..Segment::default() };
                 if !self.dry_run {
-                    let mut segment = segment;
+                    let (version, period) = (readable.version.unwrap_or(1), period.unwrap_or("unknown").to_owned());
+                    let mut segment = Segment { version, period, ..Segment::default() };
                     segment.merge(readable.records);
                     backend::replace(self.backend, &path, &segment.to_bytes(&clock::iso(clock::now_ms())))?;
                 }
@@ -352,27 +302,6 @@ impl Work<'_> {
         manifest.archive_segments = kept;
         manifest.stats.archived_records = archived;
         Ok(())
-    }
-
-    fn read_segment(&self, path: &str) -> Result<Option<Readable>> {
-        let mut readable = Readable::default();
-        let read = segment_parts(self.backend, path, &mut |part| {
-            match part {
-                SegmentPart::Version(version) => readable.version = Some(version),
-                SegmentPart::Record(id, value) => {
-                    let mut compact = Vec::with_capacity(value.len());
-                    json::push_compact(value, &mut compact);
-                    readable.records.push((id.into(), compact.into()));
-                }
-                SegmentPart::Bad(line, why) => readable.lose(why, Some(line.number)),
-                SegmentPart::Broken(why) => readable.lose(why, None),
-            }
-            Ok(())
-        });
-        match read {
-            Err(error) if error.is_not_found() => Ok(None),
-            other => other.map(|()| Some(readable)),
-        }
     }
 
     /// The new manifest does not name a file any more: it takes the place of its copy once that manifest is there.
