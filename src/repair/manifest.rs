@@ -56,7 +56,11 @@ pub(super) fn from_files(backend: &dyn StorageBackend, text: &[u8]) -> Result<Ma
     let (single, agents) = (of(Role::Log, Some(Kind::Ops))?, of(Role::Log, Some(Kind::AgentOps))?);
     let snapshot = pick(&snapshots, text, "currentSnapshot");
     let newest = |logs: &[Candidate]| logs.last().map(|log| log.number);
-    let several = if text.is_empty() { newest(&agents) > newest(&single) } else { contains(text, "activeAgentOps") };
+    let agents_last = !agents.is_empty() && newest(&agents) >= newest(&single);
+    // The member's own name may be what is damaged.
+    let names_agents =
+        contains(text, "activeAgentOps") || agents_last && agents.iter().any(|log| contains(text, &log.path));
+    let several = if text.is_empty() { agents_last } else { names_agents };
     let active_agent_ops = if several { Some(agent_logs(backend, &agents, snapshot, text)?) } else { None };
     let active_ops = match &active_agent_ops {
         Some(logs) => logs.values().next().and_then(Value::as_str).map(str::to_owned),
