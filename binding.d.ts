@@ -300,6 +300,8 @@ export interface OpenOptions {
   groupCommitMs: number
   durability: 'fsync' | 'os'
   recovery: 'reject' | 'skip'
+  /** One of several writers. */
+  agent?: string
 }
 
 /** Streams the records of the current snapshot of a store. */

@@ -4,6 +4,7 @@
 //   npm run bench -- --quick               tiny sizes: shows that everything runs; goals are not judged
 //   npm run bench -- --growth              open, memory, set and checkpoint at 10 thousand, 100 thousand, 1 million records
 //   npm run bench -- --growth=5000000      … at sizes of one's own, separated by commas
+//   npm run bench -- --agents                several writers on one directory: writing in 1 to 8 processes, refreshing
 //   npm run bench -- --only set-os,open    some scenarios
 //   npm run bench -- --trials 9            trials per contender (default 5; 3 with records of 4 KB, and for --growth)
 //   npm run bench -- --record 4096         records of one size only (default: 250 bytes, and again 4,096)
@@ -24,6 +25,7 @@ import { parseArgs, promisify } from "node:util";
 
 import cliProgress from "cli-progress";
 
+import { agents } from "./agents.js";
 import { growthChart, ratioChart } from "./charts.js";
 import { describeMachine } from "./machine.js";
 import { count, markdown, NOISE, summarise } from "./report.js";
@@ -47,6 +49,7 @@ const { values: flags } = parseArgs({
   options: {
     quick: { type: "boolean", default: false },
     growth: { type: "string" },
+    agents: { type: "boolean", default: false },
     only: { type: "string" },
     trials: { type: "string" },
     record: { type: "string" },
@@ -57,7 +60,7 @@ const { values: flags } = parseArgs({
   },
 });
 const without = flags.without.split(",");
-const chosen = flags.growth === undefined ? choose(flags.only) : [growth];
+const chosen = flags.growth === undefined ? choose(flags.only, flags.agents ? agents : scenarios) : [growth];
 await installRivals(!flags.quick);
 const missing = await unavailable([...new Set(chosen.flatMap(({ contenders }) => contenders))].filter((name) => !without.includes(name)));
 for (const [contender, reason] of missing) console.error(`${contender} cannot be run here: ${reason}`);
@@ -172,7 +175,7 @@ async function publish() {
     `${machine.cpu}, ${machine.cores} cores, ${machine.memory}; ${machine.system}; Node ${machine.node}; ${machine.fileSystem}.`,
     `Load average before the run: ${loadBefore.toFixed(2)}. ${flags.note}`.trim(),
   ];
-  const kind = flags.growth === undefined ? "bench" : "growth";
+  const kind = flags.agents ? "agents" : flags.growth === undefined ? "bench" : "growth";
   const parts = [...new Set(items.map(({ bytes }) => bytes))].map((bytes) => {
     const own = items.filter((item) => item.bytes === bytes);
     return [
@@ -185,7 +188,7 @@ async function publish() {
     ].join("\n");
   });
   const text = [
-    flags.quick ? "## Quick run: shows that everything runs. The figures mean nothing." : `## ${kind === "bench" ? "Benchmark" : "Growth"}`,
+    flags.quick ? "## Quick run: shows that everything runs. The figures mean nothing." : `## ${{ agents: "Several writers", bench: "Benchmark", growth: "Growth" }[kind]}`,
     "",
     ...circumstances,
     `Each trial in its own process, contenders in turns; medians. ${minutes.toFixed(1)} minutes.`,
@@ -221,7 +224,7 @@ async function publish() {
 async function draw(kind, subtitle) {
   const own = rows.filter(({ bytes }) => bytes === rows[0]?.bytes);
   try {
-    return await (kind === "bench" ? ratioChart(own, subtitle) : growthChart(own, subtitle));
+    return await (kind === "growth" ? growthChart(own, subtitle) : ratioChart(own, subtitle));
   } catch (error) {
     // offline: the figures are what counts
     if (/** @type {NodeJS.ErrnoException} */ (error).code !== "ERR_MODULE_NOT_FOUND") throw error;
@@ -232,14 +235,15 @@ async function draw(kind, subtitle) {
 
 /**
  * @param {string | undefined} only comma-separated names
+ * @param {Scenario[]} among
  * @returns {Scenario[]}
  */
-function choose(only) {
-  if (only === undefined) return scenarios;
+function choose(only, among) {
+  if (only === undefined) return among;
   return only.split(",").map((name) => {
-    const scenario = scenarios.find((candidate) => candidate.name === name);
+    const scenario = among.find((candidate) => candidate.name === name);
     if (scenario !== undefined) return scenario;
-    console.error(`--only: no scenario ${name}; there are ${scenarios.map((known) => known.name).join(", ")}`);
+    console.error(`--only: no scenario ${name}; there are ${among.map((known) => known.name).join(", ")}`);
     process.exit(2);
   });
 }

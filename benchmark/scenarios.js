@@ -42,7 +42,7 @@ import { watched } from "./stalls.js";
  * @property {string} dir empty, unless the scenario has a `prepare`: then a copy of what that left behind
  * @property {number} size
  * @property {number} bytes size of a record
- * @property {() => Promise<Handle>} open
+ * @property {(agent?: string) => Promise<Handle>} open as one of several writers, if one is named
  */
 
 /**
@@ -313,7 +313,7 @@ async function inRounds(handle, size, bytes, work) {
 }
 
 /** @param {Trial} trial */
-async function fillAndCheckpoint({ open, size, bytes }) {
+export async function fillAndCheckpoint({ open, size, bytes }) {
   const handle = await open();
   const width = 1_000;
   for (let start = 0; start < size; start += width) {
@@ -486,7 +486,7 @@ function scansOf({ scans }) {
  * @param {number} first
  * @returns {[string, object][]}
  */
-function makeEntries(count, bytes, revision = 0, first = 0) {
+export function makeEntries(count, bytes, revision = 0, first = 0) {
   return Array.from({ length: count }, (_, index) => [taskId(first + index), task(first + index, revision, bytes)]);
 }
 

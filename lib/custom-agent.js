@@ -122,7 +122,7 @@ export class Agent {
     this.#seen = new Set(this.#texts);
     if (this.#skipLoad) this.#seeClocks(await this.#files.readLogs(manifest));
     const own = ownLog(manifest, this.#id);
-    if (own === undefined) {
+    if (own === undefined || isUnderLock(manifest, this.#id)) {
       await this.#register();
     } else {
       this.path = own;
@@ -194,10 +194,13 @@ export class Agent {
   /** Enters this agent into the manifest, with the operations of its log that no checkpoint has taken along. */
   async #registerNow() {
     const { call } = this.#files;
-    const { compacting, ...manifest } = /** @type {Manifest & { compacting?: string }} */ (await this.#readManifest());
+    const { compacting, ...manifest } = /** @type {Manifest & { compacting?: string, agentsUnderLock?: unknown }} */ (await this.#readManifest());
     const named = ownLog(manifest, this.#id);
+    // Its last holder appended under a lock that this one does not know: others must not rely on it.
+    const underLock = isUnderLock(manifest, this.#id);
+    if (underLock) manifest.agentsUnderLock = underLockOf(manifest).filter((id) => id !== this.#id);
     // Whoever began a checkpoint is gone: its lock is free.
-    if (compacting !== undefined) await call("writeManifest", manifest);
+    if (compacting !== undefined || underLock) await call("writeManifest", manifest);
     if (named === undefined) {
       const single = manifest.activeAgentOps === undefined;
       // Overwritten by a peer that knew nothing of the lock: the log is as good as ever.
@@ -543,6 +546,23 @@ function logsOf({ activeOps, activeAgentOps }) {
  */
 function ownLog({ activeAgentOps }, id) {
   return activeAgentOps !== undefined && Object.hasOwn(activeAgentOps, id) ? activeAgentOps[id] : undefined;
+}
+
+/**
+ * Agents that append under the lock of the engine (`src/append_lock.rs`).
+ * @param {Manifest & { agentsUnderLock?: unknown }} manifest
+ * @returns {unknown[]}
+ */
+function underLockOf({ agentsUnderLock }) {
+  return Array.isArray(agentsUnderLock) ? agentsUnderLock : [];
+}
+
+/**
+ * @param {Manifest} manifest
+ * @param {string} id
+ */
+function isUnderLock(manifest, id) {
+  return underLockOf(manifest).includes(id);
 }
 
 /**

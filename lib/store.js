@@ -90,19 +90,20 @@ export class Store {
     const before = this.#phase;
     this.#phase = "opening";
     try {
-      const several = agentId !== undefined && !settings.readOnly;
-      if (!several && (backend === undefined || isPlain(backend))) {
+      const agent = settings.readOnly ? undefined : agentId;
+      if ((backend === undefined || isPlain(backend)) && !isLeftToFiles(agent, settings)) {
         // Resolved now: a later chdir() does not move the store.
         const path = resolvePath(dir);
         // The engine does itself what an unmodified FsBackend does; direct calls on it mean this directory from now on.
         if (backend !== undefined) backend.dir = path;
-        this.#enter(await load(path, settings, migrate, signal), undefined, settings, migrate);
+        this.#enter(await load(path, { ...settings, agent }, migrate, signal), undefined, settings, migrate);
+        this.#several = agent !== undefined;
         this.#backend = backend ?? path;
       } else {
-        // Agents share their directory by the backend's methods, natively kept files included.
         const files = backend ?? new FsBackend();
         const custom = new CustomStore(files, settings, migrate, agentId);
         this.#enter(await custom.open(dir, signal), custom, settings, migrate);
+        this.#several = custom.isAgent;
         this.#backend = files;
       }
     } catch (error) {
@@ -121,7 +122,6 @@ export class Store {
   #enter(handle, custom, settings, migrate) {
     this.#handle = handle;
     this.#custom = custom;
-    this.#several = custom?.isAgent === true;
     if (custom !== undefined) {
       // The environment keeps a store that has something pending; one that nobody can reach any more may go.
       const self = new WeakRef(this);
@@ -721,6 +721,16 @@ async function load(path, settings, migrate, signal) {
     throw error;
   }
   return handle;
+}
+
+/**
+ * True for agents that share a directory by the methods of a backend, as those with a caller's backend do: the engine
+ * knows no agents that have not loaded the records, and no ids that are no Unicode text.
+ * @param {string | undefined} agent
+ * @param {import("../binding.js").OpenOptions} settings
+ */
+function isLeftToFiles(agent, { skipLoad }) {
+  return agent !== undefined && (skipLoad || /\p{Surrogate}/u.test(agent));
 }
 
 /**

@@ -89,7 +89,7 @@ async function compare(workload, ranges, entries, store) {
 }
 
 /** @param {string} path */
-const isTemporaryLock = (path) => path.startsWith(".") && path.includes("lock.") && path.endsWith(".tmp");
+export const isTemporaryLock = (path) => path.startsWith(".") && path.includes("lock.") && path.endsWith(".tmp");
 
 /** @param {unknown} value */
 function short(value) {

@@ -2,12 +2,14 @@
 //
 // A driver process runs a workload under the shim, which kills it instead of its 1st, 2nd, 3rd … changing call, and
 // where that call is a write, also after half of it. What is left must open to a state that the acknowledgements
-// allow, take a write, and open again.
+// allow, take a write, and open again. Some workloads have a peer (agents/peer.js): a second agent, in a process that is
+// not killed, works meanwhile and goes on afterwards; nothing of it may be lost or refused.
 //
 // Options: `--short` (a sample), `--seed N` (of the sample), `--workload NAME`, `--at N` or `--at N.half`, `--upstream`.
 
 import { existsSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
+import { howItEnded, start } from "./agents/processes.js";
 import { flagsOf, randomFrom, sample, say, Tally } from "./cases.js";
 import { check } from "./check.js";
 import { rangeOf } from "./model.js";
@@ -28,10 +30,30 @@ const kinds = {};
 
 /** @typedef {import("./workloads.js").Workload} Workload */
 /** @typedef {{ at: number, half: boolean }} Point */
-/** @typedef {{ point: Point, dir: string, marks: string[], killed: string | undefined, problem: string | undefined }} Crash */
+/** @typedef {{ point: Point, dir: string, marks: string[], theirs: string[], killed: string | undefined, problem: string | undefined }} Crash */
 
 /** @param {Point} point */
 const nameOf = ({ at, half }) => `${at}${half ? ".half" : ""}`;
+
+/** @param {string} path @returns {string[]} */
+const marksIn = (path) => (existsSync(path) ? readFileSync(path, "utf8").split("\n").filter(Boolean).map((line) => line.slice("mark ".length)) : []);
+
+/**
+ * Runs the driver to its end, beside its peer if it has one, and lets that one finish.
+ * @param {Workload} workload
+ * @param {string} box
+ * @param {Record<string, string>} shim
+ */
+async function drive({ name, peer }, box, shim) {
+  const [dir, marks, theirs] = ["store", "marks", "theirs"].map((part) => join(box, part));
+  const beside = peer && start("peer.js", { kind, workload: name, dir, marks: theirs, other: marks }, 0);
+  await beside?.ready;
+  const ended = await runNode("driver.js", [kind, name, dir, marks], shimmed({ DIR: dir, ...shim }));
+  beside?.go();
+  const peerEnded = await beside?.ended;
+  const problem = peerEnded === undefined || peerEnded.code === 0 ? undefined : `the peer ${howItEnded(peerEnded)}`;
+  return { ...ended, marks: marksIn(marks), theirs: marksIn(theirs), problem };
+}
 
 /**
  * Runs the driver until it dies.
@@ -42,28 +64,31 @@ const nameOf = ({ at, half }) => `${at}${half ? ".half" : ""}`;
  */
 async function crash(workload, point, template) {
   const box = join(place, `crash-${nameOf(point)}`);
-  const [dir, marks, trace] = ["store", "marks", "trace"].map((name) => join(box, name));
+  const [dir, trace] = ["store", "trace"].map((name) => join(box, name));
   rmSync(box, { recursive: true, force: true });
   copyStore(template, dir);
-  const env = shimmed({ DIR: dir, MODE: "kill", AT: String(point.at), HALF: point.half ? "1" : "0", TRACE: trace });
-  const { signal, code, stderr } = await runNode("driver.js", [kind, workload.name, dir, marks], env);
-  const lines = existsSync(marks) ? readFileSync(marks, "utf8").split("\n").filter(Boolean).map((line) => line.slice("mark ".length)) : [];
+  const driven = await drive(workload, box, { MODE: "kill", AT: String(point.at), HALF: point.half ? "1" : "0", TRACE: trace });
+  const { signal, code, stderr, marks, theirs } = driven;
   const told = existsSync(trace) ? readFileSync(trace, "utf8") : "";
-  const ended = lines.at(-1) === "end";
+  const ended = marks.at(-1) === "end";
   return {
-    point, dir, marks: lines, killed: ended ? undefined : /^killed\t(.*)\t/.exec(told)?.[1],
-    problem: signal === "SIGKILL" && (ended || told !== "") ? undefined : `the driver ended with ${signal ?? code}: ${stderr}`,
+    point, dir, marks, theirs, killed: ended ? undefined : /^killed\t(.*)\t/.exec(told)?.[1],
+    problem: signal === "SIGKILL" && (ended || told !== "") ? driven.problem : `the driver ended with ${signal ?? code}: ${stderr}`,
   };
 }
 
 /** @param {Workload} workload @param {Crash} found */
-async function judge(workload, { point, dir, marks, killed, problem }) {
+async function judge(workload, { point, dir, marks, theirs, killed, problem }) {
   tally.cases++;
   if (problem !== undefined) {
     tally.fail(workload.name, nameOf(point), problem);
     return;
   }
   const ranges = new Map((workload.agents ?? [undefined]).map((agent) => [agent, rangeOf(workload, marks, "kill", agent)]));
+  if (workload.peer !== undefined) {
+    const { agent, beside, after } = workload.peer;
+    ranges.set(agent, rangeOf({ ...workload, steps: [...beside, ...after] }, theirs, "kill", agent));
+  }
   const fault = await check(workload, dir, ranges, kind);
   if (fault !== undefined) {
     kinds[fault.kind] = (kinds[fault.kind] ?? 0) + 1;
@@ -79,10 +104,10 @@ async function judge(workload, { point, dir, marks, killed, problem }) {
  */
 async function countChanges(workload, template) {
   const box = join(place, "count");
-  const [dir, control, trace] = ["store", "control", "trace"].map((name) => join(box, name));
+  const [dir, control, trace] = ["store", "marks", "trace"].map((name) => join(box, name));
   rmSync(box, { recursive: true, force: true });
   copyStore(template, dir);
-  await runNode("driver.js", [kind, workload.name, dir, control], shimmed({ DIR: dir, MODE: "record", CONTROL: control, TRACE: trace }));
+  await drive(workload, box, { MODE: "record", CONTROL: control, TRACE: trace });
   const events = parseTrace(readFileSync(trace), dir);
   return events.filter((event) => (event.name === "open" ? event.creates || event.cuts : event.name !== "close" && event.name !== "mark")).length + 2;
 }

@@ -90,7 +90,7 @@ function commandsFor(calls) {
 }
 
 buildShim();
-const workloads = chosen(flags.workload);
+const workloads = chosen(flags.workload).filter(({ peer }) => peer === undefined);
 for (const workload of workloads) {
   rmSync(join(place, "template"), { recursive: true, force: true });
   await prepare(workload, join(place, "template"));

@@ -186,7 +186,7 @@ function sum(counts) {
 process.removeAllListeners("warning");
 
 buildShim();
-const workloads = chosen(flags.workload);
+const workloads = chosen(flags.workload).filter(({ peer }) => peer === undefined);
 /** @type {Count[]} */
 const upstreams = [];
 let holes = 0;

@@ -18,8 +18,11 @@
  * @property {number} [torn] bytes that are cut off the prepared log's end: the store opens after a crash
  * @property {boolean} [upgrade] true where the store is opened with the next schema version
  * @property {string[]} [agents] ids of the agents that write; ids of records begin with the agent's
+ * @property {Peer} [peer] an agent in a process of its own, which nobody kills; such a workload is for `crash.js` only
  * @property {boolean} [ours] true where the options are not upstream's
  */
+
+/** @typedef {{ agent: string, beside: Step[], after: Step[] }} Peer what it does meanwhile, and what once the other one is dead */
 
 const TEXT = "long enough that an update is stored as a patch, and a little longer than that";
 
@@ -118,13 +121,49 @@ export const WORKLOADS = [
   },
 ];
 
+/** @param {string} agent @param {Step[]} steps @returns {Step[]} */
+const as = (agent, steps) => steps.map((step) => ["as", agent, step]);
+
+/**
+ * Agents of which one is killed while the other one lives. Only one of them makes checkpoints where the other one undoes:
+ * otherwise nobody could say what an undo has answered.
+ * @type {Workload[]}
+ */
+export const WITH_PEER = [
+  {
+    name: "agent-beside", options: NEVER, prepare: [], agents: ["A"],
+    steps: as("A", [
+      set("A1", 1), ["batch", [set("A2", 1), set("A3", 1), ["delete", "A1"]]], set("A2", 2), ["undo"], ["batch", [set("A4", 1), set("A5", 1)]],
+      ["undo"], ["compact"], set("A6", 1), set("Aold1", 1), ["archive", "Aold", "s"], set("A7", 1), ["together", [["compact"], set("A8", 1)]], ["close"],
+    ]),
+    peer: {
+      agent: "B",
+      beside: as("B", each(0, 24, (n) => (n % 6 === 5 ? ["pause", 4] : set(`B${n % 4}`, n)))),
+      after: as("B", [set("B9", 1), ["batch", [set("B9", 2), set("B8", 1)]], ["compact"], set("B7", 1), ["undo"], ["archive", "B8", "s"], set("B6", 1), ["close"]]),
+    },
+  },
+  {
+    name: "agent-beside-compactor", options: NEVER, prepare: [], agents: ["A"],
+    steps: as("A", [
+      ...each(0, 6, (n) => set(`A${n}`, n)), ["batch", [set("A1", 9), ["delete", "A2"], set("A7", 1)]], ["delete", "A3"],
+      ["together", each(0, 4, (n) => set(`A${n}`, 20 + n))], ["close"],
+    ]),
+    peer: {
+      agent: "B",
+      beside: as("B", each(0, 24, (n) => (n % 4 === 3 ? ["compact"] : set(`B${n % 5}`, n)))),
+      after: as("B", [set("B9", 1), ["compact"], ["batch", [set("B8", 1), ["delete", "B9"]]], ["close"]]),
+    },
+  },
+];
+
 /**
  * @param {string | undefined} name
  * @returns {Workload[]} the workload of this name, or all
  */
 export function chosen(name) {
-  const found = name === undefined ? WORKLOADS : WORKLOADS.filter((workload) => workload.name === name);
-  if (found.length === 0) throw new Error(`no workload ${name}: ${WORKLOADS.map((workload) => workload.name).join(", ")}`);
+  const all = [...WORKLOADS, ...WITH_PEER];
+  const found = name === undefined ? all : all.filter((workload) => workload.name === name);
+  if (found.length === 0) throw new Error(`no workload ${name}: ${all.map((workload) => workload.name).join(", ")}`);
   return found;
 }
 

@@ -3,13 +3,18 @@
 //! Each agent holds a kernel lock on a file of its own, `.agent-<id>.lock`, as long as it is open. A single writer takes
 //! `.lock` first and then looks for live agents; an agent takes its own lock first and then looks at `.lock`. So of two
 //! that come at once at least one sees the other. Upstream knows none of these files.
+//!
+//! What agents write they write under a second lock, [`AppendLock`]: in common to append, alone to change the manifest.
 
+use crate::append_lock::AppendLock;
+use crate::backend::AgentPlace;
 use crate::error::{Error, Result};
 use crate::format::names;
 use crate::lock::{self, DirLock};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// An agent's place in a directory, held until dropped.
 #[derive(Debug)]
@@ -60,6 +65,43 @@ impl Drop for AgentLock {
         if lock::same_file(&self.file, &self.path).unwrap_or(false) {
             let _ = std::fs::remove_file(&self.path);
         }
+    }
+}
+
+/// An agent's place in a directory: who it is, and its share of what agents write under.
+#[derive(Debug)]
+pub struct Place {
+    append: AppendLock,
+    // Dropped last: as long as it is held nobody removes the files of the other.
+    own: Option<AgentLock>,
+    dir: PathBuf,
+}
+
+impl Place {
+    /// Takes an agent's place; see [`AgentLock::acquire`].
+    ///
+    /// # Errors
+    /// As [`AgentLock::acquire`].
+    pub fn acquire(dir: &Path, agent: &str) -> Result<Self> {
+        let own = AgentLock::acquire(dir, agent)?;
+        Ok(Place { append: AppendLock::open(dir)?, own: Some(own), dir: dir.to_owned() })
+    }
+}
+
+impl AgentPlace for Place {
+    fn appending(&self, wait: bool) -> Result<Option<Box<dyn Send + Sync>>> {
+        Ok(self.append.shared(wait)?.map(|held| Box::new(held) as Box<dyn Send + Sync>))
+    }
+
+    fn changing(&self, patience: Duration) -> Result<Box<dyn Send + Sync>> {
+        Ok(Box::new(self.append.alone(patience)?))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.own = None;
+        self.append.remove_unless(|| check_no_agents(&self.dir).is_err());
     }
 }
 

@@ -36,6 +36,14 @@ pub enum Error {
         /// The lock file.
         path: String,
     },
+    /// Somebody else is making a checkpoint of a store of several agents.
+    #[error("Compaction lock held by another agent (process {holder}: {path})")]
+    CompactionLocked {
+        /// What the lock file says: a pid, or `unknown`.
+        holder: String,
+        /// The lock file.
+        path: String,
+    },
     /// `delete` of an id that is not there.
     #[error("Record '{}' not found", json::unquote(id))]
     RecordNotFound {
@@ -152,7 +160,7 @@ impl Error {
         match self {
             Error::NotOpen => "OPSLOG_NOT_OPEN",
             Error::ReadOnly => "OPSLOG_READ_ONLY",
-            Error::Locked { .. } => "OPSLOG_LOCKED",
+            Error::Locked { .. } | Error::CompactionLocked { .. } => "OPSLOG_LOCKED",
             Error::NoStore { .. } | Error::RecordNotFound { .. } | Error::SegmentNotFound { .. } => "OPSLOG_NOT_FOUND",
             Error::Invalid { .. } => "OPSLOG_INVALID",
             Error::SnapshotMissing { .. } | Error::Corrupt { .. } => "OPSLOG_CORRUPT",
@@ -166,6 +174,7 @@ impl Error {
         match self {
             Error::NoStore { path }
             | Error::Locked { path, .. }
+            | Error::CompactionLocked { path, .. }
             | Error::SnapshotMissing { path, .. }
             | Error::Corrupt { path, .. }
             | Error::NewerVersion { path, .. }

@@ -11,11 +11,12 @@
 //! - [`files`]: the files of a store one by one, for callers who keep the state themselves
 //! - [`verify`], [`repair`]: finding all damage of a store, and making it sound again
 //! - [`import`]: a new store out of records that come one after the other
-//! - [`lock`], [`agent_lock`]: one writer per directory, or one per agent id
+//! - [`lock`], [`agent_lock`], [`append_lock`]: one writer per directory, or one per agent id, and when agents may write
 //!
 //! The formats, the commit protocol and what is assumed of the file system are in `docs/design.md`.
 
 pub mod agent_lock;
+pub mod append_lock;
 pub mod backend;
 #[cfg(feature = "binding")]
 mod binding;

@@ -205,6 +205,11 @@ fn check_restart(disk: &MemoryBackend, options: &Options, states: &[Model], what
     done(&store, set("after the crash", "1"));
     let mut wanted = state.records.clone();
     wanted.push((support::quoted("after the crash"), "1".to_owned()));
+    if options.write_mode == WriteMode::Immediate && options.durability == Durability::Fsync {
+        // What it stands on is as durable as it is itself, whoever was killed before making it so.
+        let cut = opened(disk.after_power_cut(), options);
+        assert_eq!(records(&cut), wanted, "{what}, then a power cut");
+    }
     done(&store, Step::Close);
     drop(store);
     assert_eq!(temporary_files(disk), [""; 0], "{what}");

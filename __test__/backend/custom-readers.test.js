@@ -28,8 +28,10 @@ async function follow(reader, way, below, isOver, seen) {
   if (way === "watch") {
     reader.watch((ops) => seen.push(...ops), 1 + below(5));
     while (!isOver()) await sleep(5);
-    for (let count = -1; count !== seen.length; await sleep(200)) count = seen.length;
+    await sleep(200);
     reader.unwatch();
+    // on a busy machine the last looks take longer than any pause
+    seen.push(...await reader.tail());
     return;
   }
   for (let last = false; !last;) {
@@ -42,7 +44,7 @@ async function follow(reader, way, below, isOver, seen) {
 
 describe.each(PAIRS)("readers: $name", ({ writer, reader }) => {
   // Known: under load a native reader beside a subclass is told some operations twice, once in some thirty runs. Open.
-  it.each(seedsOf([1, 2, 3]))("get each lasting operation once, and the state (seed %i)", { retry: 2 }, async (seed) => {
+  it.each(seedsOf([1, 2, 3]))("get each lasting operation once, and the state (seed %i)", async (seed) => {
     const below = choices(seed);
     const dir = temporaryDirectory();
     const shared = new Subclass();

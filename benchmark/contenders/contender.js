@@ -6,6 +6,7 @@
  * @typedef {object} Guarantee
  * @property {"immediate" | "group" | "async"} mode whether a `set` resolves when it is stored or when it is buffered
  * @property {"fsync" | "os"} durability what "stored" means: on stable storage, or with the operating system
+ * @property {string} [agent] as one of several writers of one directory: its id
  * @property {boolean} [defaults] as a program that gives no options: each contender's own defaults, whatever they are
  */
 
@@ -17,6 +18,7 @@
  * @property {() => Promise<void> | void} flush hands everything buffered to the operating system
  * @property {() => Promise<void> | void} checkpoint leaves the store as a closed program would: compact, quick to open
  * @property {() => Promise<void> | void} close without a checkpoint, unless by default
+ * @property {() => Promise<void>} [refresh] of contenders that have several writers: reads what the others wrote
  * @property {Scans} [scans] of contenders that keep the records in memory
  */
 

@@ -18,6 +18,7 @@ export function handle(store) {
     flush: () => store.flush(),
     checkpoint: () => store.compact(),
     close: () => store.close(),
+    refresh: () => store.refresh(),
     scans: {
       all: () => store.all(),
       entries: () => store.entries(),
@@ -31,7 +32,7 @@ export function handle(store) {
  * @param {Guarantee} guarantee
  * @returns {import("../../index.js").StoreOptions}
  */
-export function options({ mode, durability, defaults }) {
+export function options({ mode, durability, agent, defaults }) {
   if (defaults === true) return {};
-  return { writeMode: mode, durability, checkpointThreshold: Infinity, checkpointOnClose: false };
+  return { agentId: agent, writeMode: mode, durability, checkpointThreshold: Infinity, checkpointOnClose: false };
 }

@@ -4,7 +4,7 @@
 //! opened again, also after a write that was undone, after a checkpoint and beside a reader.
 
 use opslog_native::backend::memory::MemoryBackend;
-use opslog_native::backend::{Entry, Stat, StorageBackend, StorageFile, StoreLock};
+use opslog_native::backend::{AgentPlace, Entry, Pinned, Stat, StorageBackend, StorageFile, StoreLock};
 use opslog_native::format::{json, names};
 use opslog_native::log::Loaded;
 use opslog_native::store::{Accepted, Migration, OnDamage, Opening, Options, RecoveryReport, Store, Value};
@@ -179,6 +179,20 @@ impl StorageBackend for Guarded {
 
     fn lock(&self) -> Result<Box<dyn StoreLock>> {
         self.0.lock()
+    }
+
+    fn join(&self, agent: &str) -> Result<Box<dyn AgentPlace>> {
+        self.0.join(agent)
+    }
+
+    fn pin(&self, path: &str) -> Result<(Vec<u8>, Box<dyn Pinned>)> {
+        check_path(path);
+        self.0.pin(path)
+    }
+
+    fn is_abandoned(&self, path: &str) -> bool {
+        check_path(path);
+        self.0.is_abandoned(path)
     }
 }
 

@@ -3,8 +3,8 @@
 //! The only module that calls fsync and rename. `sync` is `fdatasync` where the platform has it: length and bytes
 //! are durable, times need not be.
 
-use super::{Entry, Stat, StorageBackend, StorageFile, StoreLock};
-use crate::agent_lock::check_no_agents;
+use super::{AgentPlace, Entry, Pinned, Stat, StorageBackend, StorageFile, StoreLock};
+use crate::agent_lock::{Place, check_no_agents};
 use crate::error::{Error, Result};
 use crate::format::names;
 use crate::lock::DirLock;
@@ -120,6 +120,10 @@ impl StorageBackend for FsBackend {
     fn create(&self, path: &str) -> Result<Box<dyn StorageFile>> {
         let file = OpenOptions::new().read(true).write(true).create_new(true).open(self.at(path));
         let created = file.is_ok();
+        // Who finds it can tell that it is being written: see `is_abandoned`.
+        if let (Ok(file), true) = (&file, cfg!(unix)) {
+            let _ = file.try_lock();
+        }
         self.writable(path, file).inspect_err(|_| {
             // The caller has no file that it could remove.
             if created {
@@ -150,6 +154,48 @@ impl StorageBackend for FsBackend {
         let lock = DirLock::acquire(&self.root)?;
         check_no_agents(&self.root)?;
         Ok(Box::new(lock))
+    }
+
+    fn join(&self, agent: &str) -> Result<Box<dyn AgentPlace>> {
+        self.create_root()?;
+        Ok(Box::new(Place::acquire(&self.root, agent)?))
+    }
+
+    fn pin(&self, path: &str) -> Result<(Vec<u8>, Box<dyn Pinned>)> {
+        let mut file = File::open(self.at(path)).map_err(self.error("open", path))?;
+        let metadata = file.metadata().map_err(self.error("fstat", path))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).map_err(self.error("read", path))?;
+        Ok((bytes, Box::new(PinnedFile { _file: file, path: self.at(path), seen: seen(&metadata) })))
+    }
+
+    fn is_abandoned(&self, path: &str) -> bool {
+        File::open(self.at(path)).is_ok_and(|file| file.try_lock().is_ok())
+    }
+}
+
+/// What tells a file, and a state of it, from others while it is open.
+type Seen = ((u64, u64), Stat);
+
+fn seen(metadata: &std::fs::Metadata) -> Seen {
+    (identity(metadata), stat_of(metadata))
+}
+
+struct PinnedFile {
+    // As long as it is open, its number is no other file's.
+    _file: File,
+    path: PathBuf,
+    seen: Seen,
+}
+
+impl Pinned for PinnedFile {
+    fn is_current(&self) -> Result<bool> {
+        match std::fs::metadata(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            other => other
+                .map(|metadata| seen(&metadata) == self.seen)
+                .map_err(|source| Error::io("stat", self.path.display().to_string(), source)),
+        }
     }
 }
 

@@ -11,8 +11,10 @@ pub mod fs;
 pub mod lines;
 pub mod memory;
 
+use crate::clock;
 use crate::error::Result;
 use std::io::Read;
+use std::time::Duration;
 
 /// What is known of a file without reading it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +64,44 @@ pub trait StorageBackend: Send + Sync {
     /// # Errors
     /// [`crate::Error::Locked`] where another writer has it.
     fn lock(&self) -> Result<Box<dyn StoreLock>>;
+    /// Takes an agent's place among the agents of the store; released when dropped.
+    ///
+    /// # Errors
+    /// [`crate::Error::Locked`] where the same agent, or a single writer, is live.
+    fn join(&self, agent: &str) -> Result<Box<dyn AgentPlace>>;
+    /// Reads a whole file, and remembers which one it was.
+    fn pin(&self, path: &str) -> Result<(Vec<u8>, Box<dyn Pinned>)>;
+    /// The present time, for names and for how long files are kept: milliseconds since 1970.
+    fn now_ms(&self) -> u64 {
+        clock::now_ms()
+    }
+    /// True for a file that whoever created it does not hold any more.
+    fn is_abandoned(&self, path: &str) -> bool;
+}
+
+/// An agent's place in a store. Dropping it gives it back.
+pub trait AgentPlace: Send + Sync {
+    /// Nobody changes the manifest until this is dropped; any number of agents may hold it at once. Waits for who is
+    /// changing it; `None` where somebody is and `wait` is false.
+    ///
+    /// # Errors
+    /// `Io`.
+    fn appending(&self, wait: bool) -> Result<Option<Box<dyn Send + Sync>>>;
+    /// Nobody else appends or changes the manifest until this is dropped. Waits for other agents, and so long for
+    /// somebody who knows only the compaction lock.
+    ///
+    /// # Errors
+    /// `CompactionLocked` where that was not long enough; `Io`.
+    fn changing(&self, patience: Duration) -> Result<Box<dyn Send + Sync>>;
+}
+
+/// A file that was read.
+pub trait Pinned: Send + Sync {
+    /// True if its path still names it, and it has not been changed.
+    ///
+    /// # Errors
+    /// `Io`.
+    fn is_current(&self) -> Result<bool>;
 }
 
 /// A file that is being written.
@@ -114,7 +154,7 @@ pub fn replace(backend: &dyn StorageBackend, path: &str, bytes: &[u8]) -> Result
 /// # Errors
 /// As [`StorageBackend`]; the old file stands then, and the temporary one is removed.
 pub fn replace_name(backend: &dyn StorageBackend, path: &str, bytes: &[u8]) -> Result<()> {
-    let temporary = write_temporary(backend, path, bytes)?;
+    let (temporary, _held) = write_temporary(backend, path, bytes)?;
     backend.rename(&temporary, path).inspect_err(|_| discard(backend, &temporary))
 }
 
@@ -132,15 +172,21 @@ pub fn create_temporary(backend: &dyn StorageBackend, path: &str) -> Result<(Str
     }
 }
 
-/// Writes a temporary file beside `path`, durably; returns its name.
+/// Writes a temporary file beside `path`, durably; returns its name. As long as the file is held, nobody takes it for the
+/// rest of a crash.
 ///
 /// # Errors
 /// As [`StorageBackend`]; the temporary file is removed.
-pub fn write_temporary(backend: &dyn StorageBackend, path: &str, bytes: &[u8]) -> Result<String> {
+pub fn write_temporary(
+    backend: &dyn StorageBackend,
+    path: &str,
+    bytes: &[u8],
+) -> Result<(String, Box<dyn StorageFile>)> {
     let (temporary, mut file) = create_temporary(backend, path)?;
     // ORDER: sync before any rename, or a power cut leaves the new name on an empty file.
     let written = file.write(0, bytes).and_then(|()| file.sync());
-    written.map(|()| temporary.clone()).inspect_err(|_| discard(backend, &temporary))
+    written.inspect_err(|_| discard(backend, &temporary))?;
+    Ok((temporary, file))
 }
 
 /// Removes a file that never counted. Best effort: what stays is removed at the next open.

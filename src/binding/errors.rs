@@ -58,6 +58,7 @@ impl From<&Error> for Failure {
             | Error::ReadOnly
             | Error::NoStore { .. }
             | Error::Locked { .. }
+            | Error::CompactionLocked { .. }
             | Error::SegmentNotFound { .. }
             | Error::SnapshotMissing { .. }
             | Error::NewerVersion { .. }

@@ -20,6 +20,8 @@ pub struct OpenOptions {
     pub durability: String,
     #[napi(ts_type = "'reject' | 'skip'")]
     pub recovery: String,
+    /// One of several writers.
+    pub agent: Option<String>,
 }
 
 /// Infinity and everything beyond the range becomes the greatest count.
@@ -44,6 +46,7 @@ impl From<OpenOptions> for Options {
             group_commit_ms: count(options.group_commit_ms),
             durability: if options.durability == "os" { Durability::Os } else { Durability::Fsync },
             on_damage: if options.recovery == "skip" { OnDamage::Skip } else { OnDamage::Reject },
+            agent: options.agent,
         }
     }
 }

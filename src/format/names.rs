@@ -11,6 +11,10 @@ pub const ARCHIVE: &str = "archive";
 /// The writer's lock; holds its pid as text.
 pub const LOCK: &str = ".lock";
 const AGENT_LOCK: &str = ".agent-";
+/// Held in common by agents that append, and alone by one that changes the manifest.
+pub const AGENTS: &str = ".agents.lock";
+/// Passed on the way to [`AGENTS`]: who waits for it alone keeps newcomers out.
+pub const AGENTS_GATE: &str = ".agents-gate.lock";
 /// Held while agents' logs are compacted; as `.lock`.
 pub const COMPACT_LOCK: &str = ".compact-lock";
 /// End of every temporary file's name.

@@ -150,6 +150,7 @@ fn present_end(backend: &dyn StorageBackend, path: &str, skip: bool) -> Result<u
 
 #[cfg(test)]
 mod tests {
+    use super::super::recovery::scan;
     use super::*;
     use crate::backend::StorageFile;
     use crate::backend::memory::MemoryBackend;
@@ -221,6 +222,22 @@ mod tests {
         disk.put(LOG, &[line("a", None), line("b", Some(1))].concat());
         let mut reader = LogReader::beside_writer(Arc::new(disk), LOG, false).unwrap();
         assert_eq!(rest(&mut reader).unwrap(), ["a"]);
+    }
+
+    #[test]
+    fn what_remains_of_a_batch_of_which_the_last_line_is_undone_meanwhile_is_read() {
+        let disk = MemoryBackend::new();
+        let [before, last] = [[line("a", None), line("b", Some(2)), line("c", Some(1))].concat(), line("d", None)];
+        disk.put(LOG, &[&before[..], &last].concat());
+        // Sealed; sealed, and the rest is not cut yet; cut without a seal, which nobody does.
+        for (now, expected) in [(&b"\n"[..], 3), (&[b"\n", &last[1..]].concat(), 3), (b"", 1)] {
+            let mut found = scan(&disk, LOG, false).unwrap();
+            assert_eq!(found.ops.len(), 4);
+            disk.put(LOG, &[&before[..], now].concat());
+            found.keep_what_stands(&disk, 0).unwrap();
+            assert_eq!(found.ops.len(), expected);
+            disk.put(LOG, &[&before[..], &last].concat());
+        }
     }
 
     /// A log longer than one piece of reading, whose end changes while it is read.
@@ -300,6 +317,15 @@ mod tests {
         }
         fn lock(&self) -> Result<Box<dyn crate::backend::StoreLock>> {
             self.disk.lock()
+        }
+        fn join(&self, agent: &str) -> Result<Box<dyn crate::backend::AgentPlace>> {
+            self.disk.join(agent)
+        }
+        fn pin(&self, path: &str) -> Result<(Vec<u8>, Box<dyn crate::backend::Pinned>)> {
+            self.disk.pin(path)
+        }
+        fn is_abandoned(&self, path: &str) -> bool {
+            self.disk.is_abandoned(path)
         }
     }
 }

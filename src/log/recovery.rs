@@ -12,11 +12,10 @@
 
 use crate::backend::StorageBackend;
 use crate::backend::lines::{Line, read_lines};
-use crate::clock;
 use crate::error::{Error, Result};
 use crate::format::names;
 use crate::format::op::{self, OpKind, Origin, Parts, Prev, Text, Timestamp};
-use crate::state::Logged;
+use crate::state::{Incoming, Logged, place};
 
 /// An operation that was read from a log.
 #[derive(Debug, Clone)]
@@ -106,18 +105,7 @@ pub fn scan_beside_writer(backend: &dyn StorageBackend, path: &str, start: u64, 
             other => break other?,
         }
     };
-    let mut same = 0;
-    read_lines(backend, path, start, |line| {
-        if let Some(op) = scan.ops.get(same)
-            && op.offset == line.offset
-            && op.hash == crc32c::crc32c(line.bytes)
-            && op.len == line.bytes.len() as u64
-        {
-            same += 1;
-        }
-        Ok(())
-    })?;
-    scan.keep(same);
+    scan.keep_what_stands(backend, start)?;
     Ok(scan)
 }
 
@@ -344,7 +332,27 @@ pub(super) fn loaded(line: &Line<'_>, parsed: &op::Line<'_>, from: u64) -> Loade
     }
 }
 
+impl From<Loaded> for Incoming {
+    fn from(Loaded { id, data, logged, .. }: Loaded) -> Self {
+        Incoming { id, data, logged }
+    }
+}
+
 impl Loaded {
+    /// True if this comes after another operation in the order of all agents.
+    pub fn comes_after(&self, other: &Loaded) -> bool {
+        place(self.logged.origin.as_ref()) > place(other.logged.origin.as_ref())
+    }
+
+    /// True if this is a copy of an operation that stands in another log.
+    pub fn is_copy(&self, of: &Loaded) -> bool {
+        let origin = self.logged.origin.as_ref();
+        origin.is_some_and(|origin| origin.clock.is_some())
+            && origin == of.logged.origin.as_ref()
+            && self.id == of.id
+            && self.data == of.data
+    }
+
     /// Appends it as callers see it; see [`Parts::push_shown`].
     pub fn push_shown(&self, out: &mut Vec<u8>) {
         let parts = Parts {
@@ -381,6 +389,35 @@ impl Scan {
             self.ops.truncate(count);
             self.drop_incomplete_batch();
         }
+    }
+
+    /// Reads the log from byte `start` on once more, and keeps the operations that it still begins with.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub(super) fn keep_what_stands(&mut self, backend: &dyn StorageBackend, start: u64) -> Result<()> {
+        let mut same = 0_usize;
+        let path = self.path.clone();
+        read_lines(backend, &path, start, |line| {
+            if line.is_blank() {
+                // The line after it was taken off in between: what remains of its batch is sealed now.
+                if let Some(last) = same.checked_sub(1).and_then(|at| self.ops.get_mut(at))
+                    && line.ended
+                    && last.offset + last.len + 1 == line.offset
+                {
+                    last.ends = true;
+                }
+            } else if let Some(op) = self.ops.get(same)
+                && op.offset == line.offset
+                && op.hash == crc32c::crc32c(line.bytes)
+                && op.len == line.bytes.len() as u64
+            {
+                same += 1;
+            }
+            Ok(())
+        })?;
+        self.keep(same);
+        Ok(())
     }
 
     /// True if the file must be changed before anything is appended.
@@ -467,7 +504,21 @@ pub fn create_numbered(
     backend: &dyn StorageBackend,
     name: impl Fn(u64) -> String,
 ) -> Result<(String, Box<dyn crate::backend::StorageFile>)> {
-    let mut number = clock::now_ms();
+    create_after(backend, None, name)
+}
+
+/// Creates a file under the first free name, beginning with the present time, or after the number of another file's
+/// name: one that was removed may still stand in somebody's manifest.
+///
+/// # Errors
+/// As [`create_numbered`].
+pub fn create_after(
+    backend: &dyn StorageBackend,
+    other: Option<&str>,
+    name: impl Fn(u64) -> String,
+) -> Result<(String, Box<dyn crate::backend::StorageFile>)> {
+    let after = other.and_then(names::number).map_or(0, |number| number + 1);
+    let mut number = backend.now_ms().max(after);
     loop {
         let path = name(number);
         match backend.create(&path) {

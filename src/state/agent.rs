@@ -1,8 +1,10 @@
 //! The agent that writes, in a store of several.
 
-use super::{Op, State};
+use super::{Logged, Op, State};
 use crate::format::json;
 use crate::format::op::{Origin, Text};
+use std::cmp::Ordering;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// One of several writers: its operations carry its id and its Lamport clock, and count in the order of (clock, id).
@@ -42,14 +44,57 @@ impl Agent {
     }
 }
 
-/// True if an operation comes after another in the order of (clock, agent). Others keep the order that they have.
+/// The place of an operation in the order of all agents: by clock, then by agent, as JavaScript compares strings (by
+/// UTF-16 code units). What has no clock comes first.
+pub fn place(origin: Option<&Origin>) -> (u64, Vec<u16>) {
+    let agent = origin.and_then(|origin| origin.agent.as_ref()).map(|id| json::unquote(id));
+    (clock(origin), agent.unwrap_or_default().encode_utf16().collect())
+}
+
+fn clock(origin: Option<&Origin>) -> u64 {
+    origin.and_then(|origin| origin.clock).unwrap_or_default()
+}
+
+fn compare(one: Option<&Origin>, other: Option<&Origin>) -> Ordering {
+    clock(one).cmp(&clock(other)).then_with(|| place(one).cmp(&place(other)))
+}
+
+/// True if an operation comes after another. Others keep the order that they have.
 fn is_later(op: &Op, than: &Op) -> bool {
-    let (Some(op), Some(than)) = (op.origin(), than.origin()) else { return false };
-    // By UTF-16 code units, as JavaScript compares strings.
-    let agent = |origin: &Origin| -> Vec<u16> {
-        origin.agent.as_ref().map(|id| json::unquote(id)).unwrap_or_default().encode_utf16().collect()
-    };
-    op.clock > than.clock || (op.clock == than.clock && agent(op) > agent(than))
+    compare(op.origin(), than.origin()) == Ordering::Greater
+}
+
+/// An operation of another agent that is to be put where it belongs.
+#[derive(Debug, Clone)]
+pub struct Incoming {
+    /// Canonical JSON text of its id.
+    pub id: Text,
+    /// The record's value after it; `None` for a delete.
+    pub data: Option<Text>,
+    /// How it stood in its log.
+    pub logged: Logged,
+}
+
+impl Incoming {
+    /// True if this is a copy of an operation: it stands in two logs.
+    pub fn is_copy(&self, of: &Op) -> bool {
+        let origin = self.logged.origin.as_ref();
+        origin.is_some_and(|origin| origin.clock.is_some())
+            && of.id == self.id
+            && of.data == self.data
+            && compare(of.origin(), origin) == Ordering::Equal
+    }
+}
+
+/// What became of operations that were put where they belong.
+#[derive(Debug, Default)]
+pub struct Merged {
+    /// Their sequence numbers, in the order in which they were given.
+    pub seqs: Vec<u64>,
+    /// Those that were not there before, in the order of all agents.
+    pub new: Vec<Arc<Op>>,
+    /// Ids of operations that were taken out, or that others came before.
+    pub moved: Vec<Text>,
 }
 
 impl State {
@@ -60,6 +105,13 @@ impl State {
         if let (Some(agent), Some(made_by)) = (&mut self.agent, &op.made_by) {
             agent.take_back(made_by);
         }
+    }
+
+    /// The agent's operations up to sequence number `through` are in a snapshot: undo does not reach them.
+    pub fn raise_floor(&mut self, through: u64) {
+        let Some(agent) = &mut self.agent else { return };
+        let own = self.history.iter().filter(|op| op.seq <= through && agent.can_undo(op));
+        agent.floor = own.filter_map(|op| op.origin()?.clock).max().unwrap_or_default().max(agent.floor);
     }
 
     /// Where the last operation stands that undo may take back.
@@ -94,6 +146,91 @@ impl State {
         for op in later.iter().rev() {
             self.apply_again(op);
         }
+    }
+
+    /// Takes operations out of the history, by their sequence numbers, and puts others where they belong in the order of
+    /// all agents. Everything in the history must be in that order.
+    pub fn merge(&mut self, gone: &[u64], incoming: Vec<Incoming>) -> Merged {
+        let mut sorted: Vec<_> = incoming.into_iter().enumerate().collect();
+        sorted.sort_by_cached_key(|(_, op)| place(op.logged.origin.as_ref()));
+        let first = sorted.first().and_then(|(_, op)| op.logged.origin.clone());
+        let mut merged = Merged { seqs: vec![0; sorted.len()], ..Merged::default() };
+        let (mut later, mut missing) = (Vec::new(), gone.len());
+        while let Some(last) = self.history.back() {
+            let comes_before = !sorted.is_empty() && compare(last.origin(), first.as_ref()) == Ordering::Greater;
+            if missing == 0 && !comes_before {
+                break;
+            }
+            let Some(op) = self.pop() else { break };
+            merged.moved.push(op.id.clone());
+            if gone.contains(&op.seq) {
+                missing -= 1;
+            } else {
+                later.push(op);
+            }
+        }
+        for (given, op) in sorted {
+            let origin = op.logged.origin.as_ref();
+            while let Some(next) = later.pop_if(|next| compare(next.origin(), origin) != Ordering::Greater) {
+                self.apply_again(&next);
+            }
+            let same = |known: &&Arc<Op>| compare(known.origin(), origin) == Ordering::Equal;
+            let copy = self.history.iter().rev().take_while(same).find(|known| op.is_copy(known));
+            let seq = match copy.map(|known| known.seq) {
+                Some(known) => {
+                    if let Some(agent) = &mut self.agent {
+                        agent.see(origin);
+                    }
+                    known
+                }
+                None => {
+                    self.replay(&op.id, op.data, op.logged);
+                    merged.new.extend(self.history.back().cloned());
+                    self.last_seq()
+                }
+            };
+            if let Some(place) = merged.seqs.get_mut(given) {
+                *place = seq;
+            }
+        }
+        while let Some(next) = later.pop() {
+            self.apply_again(&next);
+        }
+        merged
+    }
+
+    /// Operations that a snapshot of those up to sequence number `through` does not hold, and those that it does hold and
+    /// that belong after one of them: without these, older values would come back.
+    pub fn carried(&self, through: u64) -> Vec<Arc<Op>> {
+        let mut ids = HashSet::<&[u8]>::new();
+        let carried = self.history.iter().filter(|op| {
+            let carried = op.seq > through || ids.contains(&op.id[..]);
+            if carried {
+                ids.insert(&op.id);
+            }
+            carried
+        });
+        carried.cloned().collect()
+    }
+
+    /// The operations up to sequence number `through` are in a snapshot now; the history begins anew with those that are
+    /// [carried](State::carried). Everything is as if that snapshot and that history had just been read. Returns the ids
+    /// of records that this may have moved.
+    pub fn begin_after(&mut self, through: u64) -> Vec<Text> {
+        let carried = self.carried(through);
+        let first = self.history.iter().position(|op| op.seq > through).unwrap_or(self.history.len());
+        let mut later = Vec::new();
+        while self.history.len() > first {
+            later.extend(self.pop());
+        }
+        for op in later.iter().rev().filter(|op| op.seq <= through) {
+            self.apply_again(op);
+        }
+        self.history.clear();
+        for op in &carried {
+            self.apply_again(op);
+        }
+        later.into_iter().map(|op| op.id.clone()).collect()
     }
 
     /// Gives an operation its effect on what the records are now, at the end of the history.

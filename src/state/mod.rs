@@ -9,7 +9,7 @@ mod hidden;
 mod moment;
 mod records;
 
-pub use agent::Agent;
+pub use agent::{Agent, Incoming, Merged, place};
 pub use hidden::Hidden;
 pub use moment::Moment;
 pub use records::{Loader, Position, Record, Records};
@@ -219,12 +219,15 @@ impl State {
         let op = match data {
             Some(data) => {
                 let position = self.records.position(id).unwrap_or(self.records.next_position());
+                self.touch(position);
                 let before = self.records.put(position, id, &data).map(|before| before.value_text());
                 let id = id.clone();
                 Op { seq: 0, ts, id, position, before, unseen: false, data: Some(data), logged, made_by }
             }
             None => {
-                let removed = self.records.position(id).and_then(|at| Some((at, self.records.remove(at)?)));
+                let at = self.records.position(id);
+                at.into_iter().for_each(|at| self.touch(at));
+                let removed = at.and_then(|at| Some((at, self.records.remove(at)?)));
                 let position = removed.as_ref().map_or(self.records.next_position(), |(at, _)| *at);
                 Op {
                     seq: 0,

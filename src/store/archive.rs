@@ -1,6 +1,6 @@
 //! Archiving: records leave the store for a segment file, with a checkpoint that no longer holds them.
 
-use super::checkpoint::Job;
+use super::checkpoint::{Job, Published};
 use super::queue::{Item, Ticket, Value};
 use super::{Disk, Shared, Store};
 use crate::backend::{self, StorageBackend, discard, read_all};
@@ -10,7 +10,7 @@ use crate::format::archive::Segment;
 use crate::format::manifest::Manifest;
 use crate::format::op::Text;
 use crate::format::{json, names};
-use crate::log::Log;
+use std::cell::Cell;
 
 impl Store {
     /// Moves records to an archive segment. The ticket ends with [`Value::Count`].
@@ -96,25 +96,21 @@ pub fn load_archive(backend: &dyn StorageBackend, segments: &[String], name: &st
 impl Shared {
     /// Carries out the archive call at the front of the queue.
     pub(super) fn commit_archive(&self, disk: &mut Disk) {
-        let (ticket, segment, taken, count, through) = {
-            let mut inner = self.inner();
-            let Some(Item::Archive { ticket, segment, taken, .. }) = inner.queue.front() else {
-                return;
-            };
-            let (ticket, segment) = (*ticket, segment.clone());
-            let taken: Vec<(Text, Text)> = taken.iter().map(|(_, id, value)| (id.clone(), value.clone())).collect();
-            let count = inner.begin_moment(1);
-            (ticket, segment, taken, count, disk.log.as_ref().map_or(0, Log::last_seq))
+        let mut tries = 0;
+        let done = loop {
+            match self.try_archive(disk, tries) {
+                Ok((Published::Stale, _)) => tries += 1,
+                other => break other.map(|(_, archived)| archived),
+            }
         };
-        let archived = taken.len() as u64;
-        let job = Job { through, count, waiting: Vec::new(), asked: true };
-        let done = self.archive_now(disk, &job, &segment, taken);
+        self.end_tries(disk);
         let mut inner = self.inner();
         inner.state.moment = None;
         match done {
-            Ok(()) => {
-                inner.queue.pop_front();
-                inner.settle(ticket, Ok(Value::Count(archived)));
+            Ok(archived) => {
+                if let Some(Item::Archive { ticket, .. }) = inner.queue.pop_front() {
+                    inner.settle(ticket, Ok(Value::Count(archived)));
+                }
             }
             Err(error) => inner.take_back(&error, |place, item| place == 0 && matches!(item, Item::Archive { .. })),
         }
@@ -122,14 +118,33 @@ impl Shared {
         self.wake();
     }
 
-    fn archive_now(&self, disk: &mut Disk, job: &Job, segment: &str, taken: Vec<(Text, Text)>) -> Result<()> {
+    /// One try; tells how many records it took.
+    fn try_archive(&self, disk: &mut Disk, tries: u32) -> Result<(Published, u64)> {
+        self.begin_try(disk, tries)?;
+        let through = self.stored_through(disk);
+        let (segment, taken, count) = {
+            let mut inner = self.inner();
+            let Some(Item::Archive { segment, taken, .. }) = inner.queue.front() else {
+                return Ok((Published::Done, 0));
+            };
+            let segment = segment.clone();
+            let taken: Vec<(Text, Text)> = taken.iter().map(|(_, id, value)| (id.clone(), value.clone())).collect();
+            (segment, taken, inner.begin_moment(1))
+        };
+        let archived = taken.len() as u64;
+        let job = Job { through, count, waiting: Vec::new(), asked: true, tries };
+        Ok((self.archive_now(disk, &job, &segment, taken)?, archived))
+    }
+
+    fn archive_now(&self, disk: &mut Disk, job: &Job, segment: &str, taken: Vec<(Text, Text)>) -> Result<Published> {
         let backend = &*self.backend;
         let path = names::archive(segment);
-        let old = match read_all(backend, &path) {
-            Ok(bytes) => Some(bytes),
-            Err(error) if error.is_not_found() => None,
-            Err(error) => return Err(error),
+        let stored = || match read_all(backend, &path) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
         };
+        let old = stored()?;
         let mut content = match &old {
             Some(bytes) => Segment::parse(bytes, &backend.full_path(&path))?,
             None => Segment { version: self.options.version, period: segment.to_owned(), records: Vec::new() },
@@ -153,7 +168,8 @@ impl Shared {
         } else {
             None
         };
-        let temporary = backend::write_temporary(backend, &path, &content.to_bytes(&clock::iso(clock::now_ms())))?;
+        let (temporary, _held) =
+            backend::write_temporary(backend, &path, &content.to_bytes(&clock::iso(clock::now_ms())))?;
         let snapshot = self.write_snapshot(job.count).inspect_err(|_| discard(backend, &temporary))?;
         let change = |manifest: &mut Manifest| {
             if !manifest.archive_segments.contains(&path) {
@@ -164,14 +180,23 @@ impl Shared {
             }
             manifest.stats.archived_records = recounted.unwrap_or(manifest.stats.archived_records + added);
         };
-        let published = self.publish(disk, job, &snapshot, change, || {
+        let (several, renamed) = (disk.several.is_some(), Cell::new(false));
+        let published = self.publish(disk, job, snapshot, true, change, || {
+            // Another agent may have added to it.
+            if several && stored()? != old {
+                return Ok(false);
+            }
             // ORDER: the segment is there, durably, before a manifest counts that no longer has its records. A crash
             // between the two leaves the records in both places; archiving them again gives the same segment.
             backend.rename(&temporary, &path)?;
-            backend.sync_dir(names::ARCHIVE)
+            renamed.set(true);
+            backend.sync_dir(names::ARCHIVE).map(|()| true)
         });
-        if published.is_err() && self.inner().failed.is_none() {
-            discard(backend, &temporary);
+        if matches!(published, Ok(Published::Done)) || self.inner().failed.is_some() {
+            return published;
+        }
+        discard(backend, &temporary);
+        if renamed.get() {
             match &old {
                 Some(bytes) => backend::replace(backend, &path, bytes)?,
                 None => discard(backend, &path),

@@ -6,13 +6,14 @@
 
 use super::queue::{Item, Ticket, Value};
 use super::{Disk, Inner, Notice, Shared, Store};
-use crate::backend::{self, StorageBackend, create_temporary, discard};
+use crate::backend::{self, StorageBackend, StorageFile, create_temporary, discard};
 use crate::clock;
 use crate::error::{Error, Result};
 use crate::format::manifest::{Manifest, Previous, Superseded};
 use crate::format::op::Text;
 use crate::format::{names, snapshot};
 use crate::log::Log;
+use crate::log::recovery::create_after;
 use crate::state::{Moment, Op};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -27,6 +28,8 @@ const KEEP_LOGS_MS: u64 = 60_000;
 /// And how many bytes of them, and how many: heavy updates would fill the disk within that minute.
 const KEEP_LOGS_BYTES: u64 = 4 << 20;
 const KEEP_LOGS: usize = 256;
+/// Fewer where several agents have one each: who falls further behind reads the snapshot.
+const KEEP_AGENT_LOGS: usize = 32;
 /// How long a failed automatic checkpoint waits before it is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -41,6 +44,26 @@ pub(super) struct Job {
     pub waiting: Vec<Ticket>,
     /// True if a caller asked for it.
     pub asked: bool,
+    /// How often it was begun before, and was of no use in the end.
+    pub tries: u32,
+}
+
+/// A snapshot that no manifest names yet.
+pub(super) struct Snapshot {
+    pub path: String,
+    /// Shows the other agents that somebody is at work on it.
+    pub _held: Option<Box<dyn StorageFile>>,
+}
+
+/// How publishing a checkpoint ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Published {
+    /// It is the current one.
+    Done,
+    /// Somebody else's came first, or it does not hold what is stored any more. Its snapshot is removed.
+    Stale,
+    /// Somebody else is making one. Its snapshot is removed.
+    LeftOut,
 }
 
 impl Store {
@@ -95,22 +118,62 @@ impl Inner {
         self.note_unsynced(false);
         std::mem::replace(&mut self.state.history, rest)
     }
+
+    /// The same among several agents, whose operations have no order of their own in time.
+    pub(super) fn cover_among_agents(&mut self, job: &Job, manifest: Manifest) {
+        self.records_at_checkpoint = job.count;
+        self.manifest = Arc::new(manifest);
+        self.checkpoint_error = None;
+        self.checkpoint_retry_at = None;
+        self.note_unsynced(false);
+        self.beneath_queue(|inner| {
+            inner.state.raise_floor(job.through);
+            let moved = inner.state.begin_after(job.through);
+            inner.changed.extend(moved);
+        });
+    }
+
+    /// The last operation that is stored: what is queued comes after it.
+    pub(super) fn last_stored(&self) -> u64 {
+        let queued = self.queue.iter().find_map(|item| match item {
+            Item::Write(write) => write.ops.first(),
+            _ => None,
+        });
+        let batch = self.batch.iter().find_map(|batch| batch.ops.first());
+        queued.or(batch).map_or(self.state.last_seq(), |op| op.seq - 1)
+    }
 }
 
 impl Shared {
     /// Starts the checkpoint at the front of the queue.
     pub(super) fn start_checkpoint(self: &Arc<Self>, disk: &mut Disk) {
-        {
+        let Some(Item::Checkpoint { waiting, asked, .. }) = self.inner().queue.pop_front() else {
+            return;
+        };
+        self.begin_job(disk, Job { through: 0, count: 0, waiting, asked, tries: 0 });
+    }
+
+    /// Lets a thread write the snapshot of a checkpoint.
+    fn begin_job(self: &Arc<Self>, disk: &mut Disk, job: Job) {
+        // In place at once: what waits for it is not taken for ended, also if it cannot begin.
+        self.inner().job = Some(job.clone());
+        if let Err(error) = self.begin_try(disk, job.tries) {
+            self.inner().job_result = Some(Err(error));
+            return;
+        }
+        let through = self.stored_through(disk);
+        let count = {
             let mut inner = self.inner();
-            let Some(Item::Checkpoint { waiting, asked, .. }) = inner.queue.pop_front() else {
-                return;
-            };
-            let through = disk.log.as_ref().map_or(0, Log::last_seq);
             let count = inner.begin_moment(0);
-            inner.job = Some(Job { through, count, waiting, asked });
+            inner.job = Some(Job { through, count, ..job });
+            count
+        };
+        if self.inline {
+            let written = self.write_snapshot(count);
+            self.inner().job_result = Some(written);
+            return;
         }
         let shared = self.clone();
-        let count = self.inner().job.as_ref().map_or(0, |job| job.count);
         let started = std::thread::Builder::new().name("opslog-checkpoint".to_owned()).spawn(move || {
             let written = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| shared.write_snapshot(count)));
             let failed = || Error::Failed { message: "A checkpoint failed unexpectedly".to_owned(), cause: None };
@@ -122,11 +185,11 @@ impl Shared {
         }
     }
 
-    /// Writes the moment that was chosen as a snapshot, durably. Returns its path.
-    pub(super) fn write_snapshot(&self, count: u64) -> Result<String> {
+    /// Writes the moment that was chosen as a snapshot, durably.
+    pub(super) fn write_snapshot(&self, count: u64) -> Result<Snapshot> {
         let mut records: Vec<(Text, Text)> = Vec::with_capacity(PIECE);
         let current = self.inner().manifest.current_snapshot.clone();
-        write_snapshot(&*self.backend, self.options.version, count, Some(&current), |out| {
+        let next = |out: &mut Vec<u8>| {
             records.clear();
             let more = {
                 let mut guard = self.inner();
@@ -140,11 +203,22 @@ impl Shared {
             };
             records.iter().for_each(|(id, value)| snapshot::push_record(id, value, out));
             Ok(more)
-        })
+        };
+        let (backend, version) = (&*self.backend, self.options.version);
+        if self.options.agent.is_none() {
+            let path = write_snapshot(backend, version, count, Some(&current), next)?;
+            return Ok(Snapshot { path, _held: None });
+        }
+        // Others write snapshots as well: this name is taken at once. Nobody reads the file before a manifest names it.
+        let (path, mut file) = create_after(backend, Some(&current), names::snapshot)?;
+        let timestamp = clock::iso(clock::now_ms());
+        let written = snapshot::write(&mut *file, version, count, &timestamp, next);
+        written.and_then(|()| backend.sync_dir(names::SNAPSHOTS)).inspect_err(|_| discard(backend, &path))?;
+        Ok(Snapshot { path, _held: Some(file) })
     }
 
     /// Publishes the checkpoint that has been written, or reports that it could not be.
-    pub(super) fn finish_checkpoint(&self, disk: &mut Disk, written: Result<String>) {
+    pub(super) fn finish_checkpoint(self: &Arc<Self>, disk: &mut Disk, written: Result<Snapshot>) {
         let (job, failed) = {
             let mut inner = self.inner();
             inner.state.moment = None;
@@ -152,14 +226,20 @@ impl Shared {
             let Some(job) = inner.job.clone() else { return };
             (job, inner.failed.clone())
         };
+        let base = disk.manifest.current_snapshot.clone();
         let published = written.and_then(|snapshot| match failed {
-            None => self.publish(disk, &job, &snapshot, |_| {}, || Ok(())),
+            None => self.publish(disk, &job, snapshot, false, |_| {}, || Ok(true)),
             Some(error) => {
-                discard(&*self.backend, &snapshot);
+                discard(&*self.backend, &snapshot.path);
                 Err(error)
             }
         });
-        self.end_checkpoint(published);
+        // What nobody asked for is not needed where somebody else has made one.
+        if matches!(published, Ok(Published::Stale)) && (job.asked || base == disk.manifest.current_snapshot) {
+            return self.begin_job(disk, Job { tries: job.tries + 1, ..job });
+        }
+        self.end_tries(disk);
+        self.end_checkpoint(published.map(drop));
         self.wake();
     }
 
@@ -206,7 +286,8 @@ impl Shared {
 
     /// Makes a snapshot the current one, with a new log that holds what came after it.
     ///
-    /// `change` may change the manifest; `prepare` does what must be done just before it counts.
+    /// `change` may change the manifest; `prepare` does what must be done just before it counts, and is false where the
+    /// snapshot turns out to be stale. `must`: waits for a checkpoint of another agent's.
     ///
     /// # Errors
     /// Nothing has changed then, and the new files are removed. Where only the last sync fails the new generation
@@ -215,11 +296,16 @@ impl Shared {
         &self,
         disk: &mut Disk,
         job: &Job,
-        snapshot: &str,
+        snapshot: Snapshot,
+        must: bool,
         change: impl FnOnce(&mut Manifest),
-        prepare: impl FnOnce() -> Result<()>,
-    ) -> Result<()> {
+        prepare: impl FnOnce() -> Result<bool>,
+    ) -> Result<Published> {
         let backend = &*self.backend;
+        if disk.several.is_some() {
+            return self.fold(disk, job, snapshot, must, change, prepare);
+        }
+        let snapshot = &snapshot.path;
         // The last guard of records that were never loaded.
         self.check_loaded().inspect_err(|_| discard(backend, snapshot))?;
         // The process has ended the store meanwhile, or somebody else has its directory: nothing may be published.
@@ -234,9 +320,9 @@ impl Shared {
         let replaced = backend
             .sync_dir(names::OPS)
             .and_then(|()| backend::write_temporary(backend, names::MANIFEST, &manifest.to_bytes()))
-            .and_then(|temporary| {
+            .and_then(|(temporary, _held)| {
                 let renamed = prepare()
-                    .and_then(|()| self.check_ours(disk))
+                    .and_then(|_| self.check_ours(disk))
                     .and_then(|()| backend.rename(&temporary, names::MANIFEST));
                 renamed.inspect_err(|_| discard(backend, &temporary))
             });
@@ -258,7 +344,7 @@ impl Shared {
         for path in superseded {
             discard(backend, &path);
         }
-        Ok(())
+        Ok(Published::Done)
     }
 }
 
@@ -308,7 +394,7 @@ fn copy_tail(log: &Log, backend: &dyn StorageBackend, through: u64) -> Result<Lo
 
 /// The manifest that follows, and the files that go once it is durable: the generation before the last, and logs
 /// that have been superseded for a minute.
-fn succeed(
+pub(super) fn succeed(
     backend: &dyn StorageBackend,
     old: &Manifest,
     snapshot: &str,
@@ -316,7 +402,7 @@ fn succeed(
     count: u64,
     version: u64,
 ) -> (Manifest, Vec<String>) {
-    let now = clock::now_ms();
+    let now = backend.now_ms();
     let (mut kept, mut superseded) = (Vec::new(), Vec::new());
     for log in &old.previous.ops {
         if now.saturating_sub(log.since) < KEEP_LOGS_MS {
@@ -327,7 +413,8 @@ fn succeed(
     }
     superseded.extend(old.previous.snapshot.clone());
     let mut bytes = 0;
-    let within = kept.iter().rev().take(KEEP_LOGS).take_while(|log| {
+    let most = if old.active_agent_ops.is_some() { KEEP_AGENT_LOGS } else { KEEP_LOGS };
+    let within = kept.iter().rev().take(most).take_while(|log| {
         bytes += backend.stat(&log.path).map_or(0, |stat| stat.len);
         bytes <= KEEP_LOGS_BYTES
     });

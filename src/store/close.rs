@@ -1,10 +1,9 @@
 //! `flush`, `sync`, `close`, and the end of a process that did not close.
 
-use super::checkpoint::Job;
+use super::checkpoint::{Job, Published};
 use super::queue::{Item, Ticket, Value};
 use super::{Disk, Phase, Shared, Store};
 use crate::error::{Error, Result};
-use crate::log::Log;
 use std::sync::PoisonError;
 
 impl Store {
@@ -90,6 +89,7 @@ impl Shared {
         if closed.is_ok() || hopeless {
             // ORDER: nothing is written after the lock is given back.
             disk.log = None;
+            disk.several = None;
             if let Some(lock) = disk.lock.take() {
                 lock.release();
             }
@@ -104,17 +104,14 @@ impl Shared {
     }
 
     fn checkpoint_on_close(&self, disk: &mut Disk) -> Result<()> {
-        let count = {
-            let mut inner = self.inner();
-            if !self.options.checkpoint_on_close || self.options.skip_load || inner.state.history.is_empty() {
-                return Ok(());
+        let mut tries = 0;
+        let done = loop {
+            match self.try_checkpoint_on_close(disk, tries) {
+                Ok(Published::Stale) => tries += 1,
+                other => break other.map(drop),
             }
-            inner.begin_moment(1)
         };
-        let through = disk.log.as_ref().map_or(0, Log::last_seq);
-        let job = Job { through, count, waiting: Vec::new(), asked: true };
-        let done =
-            self.write_snapshot(count).and_then(|snapshot| self.publish(disk, &job, &snapshot, |_| {}, || Ok(())));
+        self.end_tries(disk);
         let mut inner = self.inner();
         inner.state.moment = None;
         if let Err(error) = &done {
@@ -123,10 +120,22 @@ impl Shared {
         done
     }
 
+    fn try_checkpoint_on_close(&self, disk: &mut Disk, tries: u32) -> Result<Published> {
+        let wanted = self.options.checkpoint_on_close && !self.options.skip_load;
+        if !wanted || self.inner().state.history.is_empty() {
+            return Ok(Published::LeftOut);
+        }
+        self.begin_try(disk, tries)?;
+        let through = self.stored_through(disk);
+        let count = self.inner().begin_moment(1);
+        let job = Job { through, count, waiting: Vec::new(), asked: true, tries };
+        self.write_snapshot(count).and_then(|snapshot| self.publish(disk, &job, snapshot, false, |_| {}, || Ok(true)))
+    }
+
     /// Ends a checkpoint that is being written, at its next piece, and removes its file.
     fn give_up_checkpoint(&self) {
         let mut inner = self.inner();
-        while inner.job.is_some() && inner.job_result.is_none() {
+        while !self.inline && inner.job.is_some() && inner.job_result.is_none() {
             // The thread that writes takes the moment out for each piece and puts it back.
             inner.state.moment = None;
             let wait = self.ended.wait_timeout(inner, std::time::Duration::from_millis(1));
@@ -136,7 +145,7 @@ impl Shared {
         let written = inner.job_result.take();
         drop(inner);
         if let Some(Ok(snapshot)) = written {
-            crate::backend::discard(&*self.backend, &snapshot);
+            crate::backend::discard(&*self.backend, &snapshot.path);
         }
     }
 
@@ -148,13 +157,13 @@ impl Shared {
         }
         let mut disk = self.disk();
         while disk.log.is_some() {
-            let next = {
+            let is_undo = {
                 let mut inner = self.inner();
                 inner.retry_at = None;
                 match inner.queue.front() {
                     None => break,
-                    Some(Item::Write(_)) => None,
-                    Some(Item::Undo { ticket, undone, .. }) => Some((*ticket, undone.clone())),
+                    Some(Item::Write(_)) => false,
+                    Some(Item::Undo { .. }) => true,
                     // No time for these: the log has everything. An archive call that has not begun never was.
                     Some(Item::Checkpoint { .. } | Item::Flush { .. } | Item::Close { .. }) => {
                         inner.queue.pop_front();
@@ -167,11 +176,11 @@ impl Shared {
                     }
                 }
             };
-            match next {
-                Some((ticket, undone)) => self.commit_undo(&mut disk, ticket, undone.as_ref()),
-                None if self.commit_front(&mut disk) => {}
+            if is_undo {
+                self.commit_undo(&mut disk);
+            } else if !self.commit_front(&mut disk) {
                 // It cannot be written now, and there is no later.
-                None => break,
+                break;
             }
         }
         let synced = self.sync_log(&mut disk);
@@ -184,6 +193,7 @@ impl Shared {
         inner.phase = Phase::Closed;
         drop(inner);
         disk.log = None;
+        disk.several = None;
         if let Some(lock) = disk.lock.take() {
             lock.release();
         }

@@ -1,6 +1,7 @@
 //! The writer's commit: appends what is at the front of the queue, syncs it where that is asked for, and sorts out
 //! what could not be written.
 
+use super::enter::Turn;
 use super::queue::{Ack, Item, Value, Write};
 use super::{Disk, Durability, Inner, Notice, Shared, WriteMode};
 use crate::error::{Error, Result};
@@ -88,8 +89,10 @@ impl Shared {
         let group = {
             let inner = self.inner();
             // What has failed is tried again by the writer, when its time has come.
-            let waits = inner.retry_at.is_some_and(|at| at > Instant::now());
-            if waits || inner.failed.is_some() || !inner.queue.iter().all(|item| matches!(item, Item::Write(_))) {
+            if inner.waits_to_retry()
+                || inner.failed.is_some()
+                || !inner.queue.iter().all(|item| matches!(item, Item::Write(_)))
+            {
                 return;
             }
             let group = Group::collect(&inner, SMALL_BYTES, usize::MAX);
@@ -98,15 +101,51 @@ impl Shared {
             }
             group
         };
-        if group.items > 0 {
+        if group.items == 0 {
+            return;
+        }
+        if disk.several.is_none() {
             self.commit(disk, &group);
+            return;
+        }
+        // Waiting is the writer's.
+        if let Ok(Some(turn)) = self.begin_append(disk, false) {
+            let group = Group::collect(&self.inner(), SMALL_BYTES, usize::MAX);
+            self.commit_in_turn(disk, &group, turn);
         }
     }
 
     /// Commits the writes at the front of the queue. False where they must wait for another try.
     pub(super) fn commit_front(&self, disk: &mut Disk) -> bool {
+        let turn = match self.begin_append(disk, true) {
+            Ok(turn) => turn.flatten(),
+            Err(error) => return self.write_failed(error),
+        };
+        // Only now: an agent may have had to apply the queue again on what others have done.
         let group = Group::collect(&self.inner(), GROUP_BYTES, usize::MAX);
-        self.commit(disk, &group)
+        self.commit_in_turn(disk, &group, turn)
+    }
+
+    fn commit_in_turn(&self, disk: &mut Disk, group: &Group, turn: Turn) -> bool {
+        if disk.several.is_none() {
+            return self.commit(disk, group);
+        }
+        // Told once it is certain that a manifest names what was written.
+        self.inner().untold_through = Some(Vec::new());
+        let committed = group.items == 0 || self.commit(disk, group);
+        let settled = self.end_append(disk, turn);
+        let untold = self.inner().untold_through.take().unwrap_or_default();
+        match settled {
+            Ok(()) => drop(self.inner().tell(untold)),
+            Err(error) => {
+                let mut inner = self.inner();
+                untold.iter().for_each(|write| inner.settle(write.ticket, Err(error.clone())));
+                drop(inner);
+                self.poison(error);
+            }
+        }
+        self.wake();
+        committed
     }
 
     fn commit(&self, disk: &mut Disk, group: &Group) -> bool {
@@ -156,23 +195,19 @@ impl Shared {
     /// The first `items` of the queue are written.
     pub(super) fn written(&self, items: usize, unsynced: bool) {
         let mut inner = self.inner();
-        let mut told = false;
+        let mut writes = Vec::with_capacity(items);
         for _ in 0..items {
             if let Some(Item::Write(write)) = inner.queue.pop_front() {
-                inner.through = write.ticket;
-                told |= write.ack == Ack::Waiting;
-                // The checkpoint that it waited for is not due any more.
-                if write.ack == Ack::Held && !inner.is_pending(write.ticket) {
-                    inner.settle(write.ticket, Ok(Value::None));
-                    told = true;
-                }
-                if let Some(op) = write.impossible.first() {
-                    inner.background_error = Some(Error::RecordNotFound { id: op.id.clone() });
-                }
+                writes.push(write);
             }
         }
         inner.retry_at = None;
         inner.note_unsynced(unsynced);
+        if let Some(untold) = &mut inner.untold_through {
+            untold.extend(writes);
+            return;
+        }
+        let told = inner.tell(writes);
         let idle = inner.queue.is_empty();
         drop(inner);
         if told || idle {
@@ -256,6 +291,24 @@ fn is_automatic(item: &Item) -> bool {
 }
 
 impl Inner {
+    /// Tells the callers of writes that they have ended. True if anybody waited.
+    fn tell(&mut self, writes: Vec<Write>) -> bool {
+        let mut told = false;
+        for write in writes {
+            self.through = write.ticket;
+            told |= write.ack == Ack::Waiting;
+            // The checkpoint that it waited for is not due any more.
+            if write.ack == Ack::Held && !self.is_pending(write.ticket) {
+                self.settle(write.ticket, Ok(Value::None));
+                told = true;
+            }
+            if let Some(op) = write.impossible.first() {
+                self.background_error = Some(Error::RecordNotFound { id: op.id.clone() });
+            }
+        }
+        told
+    }
+
     /// Keeps track of how long written operations have been waiting for a sync.
     pub(super) fn note_unsynced(&mut self, unsynced: bool) {
         if !unsynced {

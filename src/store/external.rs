@@ -121,6 +121,8 @@ impl Opening {
             stored_version,
             state: State::of(agent),
             scans: Vec::new(),
+            several: None,
+            inline: false,
         })
     }
 
@@ -218,7 +220,7 @@ impl Store {
                     let (waiting, asked) = (waiting.clone(), *asked);
                     inner.queue.pop_front();
                     let count = inner.begin_moment(0);
-                    inner.job = Some(Job { through: external.written, count, waiting, asked });
+                    inner.job = Some(Job { through: external.written, count, waiting, asked, tries: 0 });
                     (Running::Checkpoint, Step::Checkpoint(count))
                 }
                 Some(Item::Archive { .. }) => match inner.begin_archive() {

@@ -9,6 +9,7 @@
 
 use super::open::{self, Generation};
 use super::partial;
+use super::several::Several;
 use super::{Disk, Inner, OnDamage, Phase, Shared, Store};
 use crate::backend::StorageBackend;
 use crate::clock;
@@ -34,6 +35,11 @@ pub struct Refreshed {
 }
 
 impl Refreshed {
+    /// Operations that somebody else made; see [`Refreshed::in_order`].
+    pub(super) fn of(ops: Vec<Arc<Op>>, in_order: bool) -> Self {
+        Refreshed { ops, in_order, other: Vec::new() }
+    }
+
     /// The operations as JSON texts of arrays, of about `bytes` each.
     pub fn pages(&self, bytes: usize) -> Vec<Vec<u8>> {
         operation_pages(&self.ops, bytes)
@@ -84,16 +90,26 @@ pub(super) struct Follow {
 
 impl Follow {
     /// Where a reader of a log stands before its first line.
-    fn at_start(path: &str) -> Self {
+    pub(super) fn at_start(path: &str) -> Self {
         Follow { path: path.to_owned(), ..Follow::default() }
     }
 
     /// Where a reader stands that has read these logs; `None` where there are several.
     pub(super) fn new(scans: &[Scan]) -> Option<Self> {
         match scans {
-            [scan] => Some(Follow { known: scan.ops.iter().map(Known::of).collect(), ..Follow::at_start(&scan.path) }),
+            [scan] => Some(Follow::of(scan)),
             _ => None,
         }
+    }
+
+    /// Where a reader stands that has read this log.
+    pub(super) fn of(scan: &Scan) -> Self {
+        Follow { known: scan.ops.iter().map(Known::of).collect(), ..Follow::at_start(&scan.path) }
+    }
+
+    /// The log that it reads.
+    pub(super) fn path(&self) -> &str {
+        &self.path
     }
 }
 
@@ -108,13 +124,13 @@ pub(super) struct Step {
 }
 
 impl Store {
-    /// Reads what a writer has done since the last look, and applies it. Returns the new operations; on a writer, none.
+    /// Reads what others have done since the last look, and applies it. Returns the new operations; on a single writer, none.
     /// Blocks; several calls at once take turns, and each operation is returned to one of them.
     ///
     /// # Errors
     /// As [`super::Opening::load`]; the state is as it was then.
     pub fn refresh(&self) -> Result<Refreshed> {
-        if !self.shared.options.read_only {
+        if !self.shared.options.read_only && self.shared.options.agent.is_none() {
             return Ok(Refreshed::default());
         }
         self.shared.refresh()
@@ -124,6 +140,13 @@ impl Store {
 impl Shared {
     fn refresh(&self) -> Result<Refreshed> {
         let mut disk = self.disk();
+        // Closed meanwhile: an agent that is gone reads no more.
+        if self.inner().phase == Phase::Closed {
+            return Err(Error::NotOpen);
+        }
+        if !self.options.read_only {
+            return self.refresh_among_agents(&mut disk);
+        }
         let mut attempt = 0;
         let applied = loop {
             attempt += 1;
@@ -175,10 +198,16 @@ impl Shared {
                 disk.follow = Some(follow);
                 self.apply(steps)
             }
+            None if manifest.active_agent_ops.is_some() && disk.several.is_some() => {
+                return self.refresh_among_agents(disk);
+            }
             None => {
-                let generation = self.load(manifest)?;
-                disk.follow = Follow::new(&generation.2);
-                self.replace(generation.1)
+                let (_, state, scans) = self.load(manifest)?;
+                disk.follow = Follow::new(&scans);
+                let mut inner = self.inner();
+                let replaced = inner.replace(state);
+                disk.several = Several::of_reader(manifest, &scans, &inner.state.history);
+                replaced
             }
         };
         disk.manifest = manifest.clone();
@@ -264,7 +293,7 @@ impl Shared {
     }
 
     /// Looks what has become of a log since it was last read, and notes how far it has been read now.
-    fn look(&self, follow: &mut Follow) -> Result<Step> {
+    pub(super) fn look(&self, follow: &mut Follow) -> Result<Step> {
         let backend = &*self.backend;
         let before = follow.known.len();
         let scan = loop {

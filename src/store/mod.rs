@@ -16,7 +16,9 @@ mod cancel;
 mod checkpoint;
 mod close;
 mod commit;
+mod enter;
 mod external;
+mod fold;
 mod follow;
 mod index;
 mod open;
@@ -25,6 +27,7 @@ mod partial;
 mod queue;
 mod read;
 mod rollback;
+mod several;
 mod undo;
 mod write;
 mod writer;
@@ -45,12 +48,13 @@ use crate::format::manifest::Manifest;
 use crate::format::op::Text;
 use crate::log::Log;
 use crate::state::State;
-use checkpoint::Job;
+use checkpoint::{Job, Snapshot};
 use commit::Encoded;
 use external::External;
 use follow::Follow;
 use partial::Stored;
 use queue::{Batch, Item};
+use several::Several;
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -87,6 +91,8 @@ struct Disk {
     /// How far a reader has come.
     follow: Option<Follow>,
     encoded: Encoded,
+    /// In a store of several agents.
+    several: Option<Several>,
     /// In a store whose files somebody else keeps.
     external: Option<External>,
 }
@@ -118,12 +124,14 @@ struct Inner {
     /// A checkpoint that is being written.
     job: Option<Job>,
     /// What the thread that writes it has to say.
-    job_result: Option<Result<String>>,
+    job_result: Option<Result<Snapshot>>,
     /// When a failed checkpoint may be tried again.
     checkpoint_retry_at: Option<Instant>,
     checkpoint_error: Option<Error>,
     /// A failure of buffered writes that no call has been told yet.
     background_error: Option<Error>,
+    /// Writes that are stored and not told yet, while an agent makes sure that they count.
+    untold_through: Option<Vec<queue::Write>>,
     /// When buffered writes that failed are tried again.
     retry_at: Option<Instant>,
     /// The queue is to be taken now.
@@ -162,6 +170,8 @@ struct Shared {
     woken: AtomicBool,
     /// Somebody else keeps the files; see `external`.
     external: bool,
+    /// There are no other threads: what is due is done when somebody waits for it.
+    inline: bool,
 }
 
 impl Shared {
@@ -240,6 +250,10 @@ impl Store {
     pub fn wait(&self, ticket: Ticket) -> Result<Value> {
         self.shared.waiting.fetch_add(1, Ordering::AcqRel);
         self.kick();
+        if self.shared.inline {
+            let mut disk = self.shared.disk();
+            self.shared.work(&mut disk);
+        }
         let result = self.wait_for(ticket);
         self.shared.waiting.fetch_sub(1, Ordering::AcqRel);
         result
@@ -253,6 +267,10 @@ impl Store {
             }
             if inner.through >= ticket && !inner.is_pending(ticket) {
                 return Ok(Value::None);
+            }
+            if self.shared.inline {
+                let message = "The call waits for what no other thread does".to_owned();
+                return Err(Error::Failed { message, cause: None });
             }
             inner = self.shared.ended.wait(inner).unwrap_or_else(PoisonError::into_inner);
         }

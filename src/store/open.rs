@@ -8,8 +8,9 @@ use super::commit::Encoded;
 use super::follow::Follow;
 use super::partial::{self, Stored};
 use super::read::Page;
+use super::several::Several;
 use super::{Disk, Inner, Options, Phase, Shared, Store, Wake};
-use crate::backend::{self, StorageBackend, StoreLock, discard, read_all};
+use crate::backend::{self, Pinned, StorageBackend, StoreLock, discard, read_all};
 use crate::clock;
 use crate::error::{Error, Result};
 use crate::format::archive::Segment;
@@ -18,7 +19,7 @@ use crate::format::op::Text;
 use crate::format::{json, names, snapshot};
 use crate::log::recovery::create_numbered;
 use crate::log::{LineMark, Loaded, Log, Report, Scan, scan, scan_beside_writer};
-use crate::state::{Loader, Records, State};
+use crate::state::{self, Agent, Loader, Records, State};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Condvar, Mutex};
@@ -57,6 +58,21 @@ pub struct Opening {
     pub(super) stored_version: u64,
     pub(super) state: State,
     pub(super) scans: Vec<Scan>,
+    pub(super) several: Option<Several>,
+    pub(super) inline: bool,
+}
+
+impl Store {
+    /// Starts the writer of a store that is written.
+    pub(super) fn run_by(shared: Arc<Shared>) -> Result<Store> {
+        let writer = if shared.options.read_only || shared.inline {
+            None
+        } else {
+            let started = Store::spawn_writer(&shared);
+            Some(started.map_err(|source| Error::io("pthread_create", String::new(), source))?)
+        };
+        Ok(Store { shared, writer: Mutex::new(writer) })
+    }
 }
 
 impl Opening {
@@ -65,42 +81,54 @@ impl Opening {
     /// # Errors
     /// `Locked`, `NoStore`, `Corrupt`, `SnapshotMissing`, `NewerVersion`, `Io`; nothing is changed, nothing held.
     pub fn load(backend: Arc<dyn StorageBackend>, options: Options) -> Result<Self> {
-        let lock = if options.read_only { None } else { Some(backend.lock()?) };
+        let several = Several::join(&*backend, &options)?;
+        let lock = if options.is_beside_writers() { None } else { Some(backend.lock()?) };
+        let (stored_version, state) = (options.version, partial::empty_state(&options));
+        let (manifest, scans) = (None, Vec::new());
+        Opening { backend, options, lock, manifest, stored_version, state, scans, several, inline: false }.read()
+    }
+
+    /// Reads what is stored, if anything is.
+    pub(super) fn read(self) -> Result<Self> {
+        let (backend, options) = (&*self.backend, &self.options);
         let mut attempt = 0;
-        let loaded = loop {
+        let (manifest, (stored_version, mut state, scans)) = loop {
             attempt += 1;
-            let manifest = read_manifest(&*backend)?;
-            let Some(manifest) = manifest else { break None };
+            let Some(manifest) = read_manifest(backend)? else {
+                if options.read_only {
+                    return Err(Error::NoStore { path: backend.full_path("") });
+                }
+                return Ok(self);
+            };
             let load = if options.skip_load { partial::load_end } else { load_generation };
-            match load(&*backend, &options, &manifest) {
-                Ok(loaded) => break Some((manifest, loaded)),
+            match load(backend, options, &manifest) {
+                Ok(loaded) => break (manifest, loaded),
                 // A checkpoint removed the file after the manifest was read: the new manifest names another.
                 Err(error)
                     if is_missing(&error)
                         && attempt < ATTEMPTS
-                        && read_manifest(&*backend)?.as_ref() != Some(&manifest) => {}
+                        && read_manifest(backend)?.as_ref() != Some(&manifest) => {}
                 Err(error) => return Err(error),
             }
         };
-        let (manifest, (stored_version, state, scans)) = match loaded {
-            Some((manifest, loaded)) => (Some(manifest), loaded),
-            None if options.read_only => {
-                return Err(Error::NoStore { path: backend.full_path("") });
-            }
-            None => (None, (options.version, partial::empty_state(&options), Vec::new())),
-        };
-        if let Some(manifest) = &manifest
-            && stored_version > options.version
-        {
+        if stored_version > options.version {
             let path = backend.full_path(&manifest.current_snapshot);
             return Err(Error::NewerVersion { stored: stored_version, requested: options.version, path });
         }
-        if let Some(manifest) = &manifest
-            && options.skip_load
-        {
-            partial::check_may_open(&*backend, &options, manifest, stored_version)?;
+        if options.skip_load {
+            partial::check_may_open(backend, options, &manifest, stored_version)?;
         }
-        Ok(Opening { backend, options, lock, manifest, stored_version, state, scans })
+        if let Some(name) = options.agent.as_ref().filter(|_| !options.read_only) {
+            let id = json::quote(name).as_slice().into();
+            state.agent = Some(Agent { id, clock: 0, floor: manifest.clock() });
+            state.see_clocks(manifest.clock());
+        }
+        Ok(Opening { manifest: Some(manifest), stored_version, state, scans, ..self })
+    }
+
+    /// Starts no threads: what is due is done by who waits for it. For callers who decide about every step.
+    pub fn without_threads(self) -> Self {
+        Opening { inline: true, ..self }
     }
 
     /// Version of the stored records where it is older than the one asked for: they are to be migrated.
@@ -137,6 +165,9 @@ impl Opening {
     /// # Errors
     /// `Io`, and `Invalid` for a migration of another number of records. The store on disk opens as before.
     pub fn start(mut self, migration: Migration, wake: Wake) -> Result<(Store, RecoveryReport)> {
+        if self.options.agent.is_some() && !self.options.read_only {
+            return self.start_agent(migration, wake);
+        }
         let migrating = self.migrate_from().is_some();
         self.take_migrated(&migration.values)?;
         let (mut manifest, mut fold) = (self.manifest.take(), false);
@@ -146,7 +177,7 @@ impl Opening {
                 None => {
                     let created = create_store(&*self.backend, self.options.version)?;
                     // A first open that crashed before it had a manifest has left its files.
-                    remove_leftovers(&*self.backend, &created);
+                    remove_leftovers(&*self.backend, &created, false);
                     manifest = Some(created);
                 }
                 Some(existing) => {
@@ -160,7 +191,10 @@ impl Opening {
                         }
                         scan.repair(&*self.backend)?;
                     }
-                    remove_leftovers(&*self.backend, existing);
+                    // ORDER: whoever wrote this manifest may have been killed before its name was durable. What is
+                    // stored from here on counts by it.
+                    self.backend.sync_dir("")?;
+                    remove_leftovers(&*self.backend, existing, false);
                     fold = existing.active_agent_ops.is_some() || migrating;
                 }
             }
@@ -168,26 +202,19 @@ impl Opening {
         let Some(manifest) = manifest else {
             return Err(Error::NoStore { path: self.backend.full_path("") });
         };
-        let report = RecoveryReport {
-            logs: self
-                .scans
-                .iter()
-                .map(|scan| scan.report.clone())
-                .filter(|report| report.skipped > 0 || report.cut > 0)
-                .collect(),
-        };
+        let report = self.report();
         let log = if self.options.read_only { None } else { Some(self.open_log(&manifest)?) };
         let shared = Arc::new(self.into_shared(manifest, log, wake));
         if fold {
             fold_at_open(&shared, migration.segments)?;
         }
-        let writer = if shared.options.read_only {
-            None
-        } else {
-            let started = Store::spawn_writer(&shared);
-            Some(started.map_err(|source| Error::io("pthread_create", String::new(), source))?)
-        };
-        Ok((Store { shared, writer: Mutex::new(writer) }, report))
+        Ok((Store::run_by(shared)?, report))
+    }
+
+    /// What recovery found.
+    pub(super) fn report(&self) -> RecoveryReport {
+        let reports = self.scans.iter().map(|scan| scan.report.clone());
+        RecoveryReport { logs: reports.filter(|report| report.skipped > 0 || report.cut > 0).collect() }
     }
 
     pub(super) fn take_migrated(&mut self, values: &[Text]) -> Result<()> {
@@ -210,8 +237,12 @@ impl Opening {
     /// Opens the log for appending, with the places of its lines.
     fn open_log(&self, manifest: &Manifest) -> Result<Log> {
         let path = manifest.logs().into_iter().next().unwrap_or_else(|| manifest.active_ops.clone());
-        let file = self.backend.open(&path)?;
+        let mut file = self.backend.open(&path)?;
         let len = self.backend.stat(&path)?.len;
+        // What a killed writer had not made durable yet is seen from now on, and must not go any more.
+        if self.options.durability == super::Durability::Fsync && len > 0 {
+            file.sync()?;
+        }
         let single = if manifest.active_agent_ops.is_none() { self.scans.first() } else { None };
         let marks = single.map_or_else(VecDeque::new, |scan| {
             let marks = (1..).zip(&scan.ops);
@@ -222,6 +253,11 @@ impl Opening {
 
     pub(super) fn into_shared(self, manifest: Manifest, log: Option<Log>, wake: Wake) -> Shared {
         let ops = self.state.history.len() as u64;
+        let reader = self.options.read_only && !self.options.skip_load;
+        let several = match self.several {
+            None if reader => Several::of_reader(&manifest, &self.scans, &self.state.history),
+            several => several,
+        };
         let follow = if self.options.read_only { Follow::new(&self.scans) } else { None };
         let stored = log.as_ref().filter(|_| self.options.skip_load).map(|log| Stored::new(&manifest, log));
         let inner = Inner {
@@ -244,6 +280,7 @@ impl Opening {
             checkpoint_retry_at: None,
             checkpoint_error: None,
             background_error: None,
+            untold_through: None,
             retry_at: None,
             kicked: false,
             armed: false,
@@ -264,6 +301,7 @@ impl Opening {
                 lock: self.lock,
                 follow,
                 encoded: Encoded::default(),
+                several,
                 external: None,
             }),
             inner: Mutex::new(inner),
@@ -273,6 +311,7 @@ impl Opening {
             waiting: AtomicUsize::new(0),
             woken: AtomicBool::new(false),
             external: false,
+            inline: self.inline,
         }
     }
 }
@@ -283,23 +322,43 @@ pub(super) fn is_missing(error: &Error) -> bool {
 
 /// The manifest; `None` where there is no store yet.
 pub(super) fn read_manifest(backend: &dyn StorageBackend) -> Result<Option<Manifest>> {
+    parse_manifest(backend, read_all(backend, names::MANIFEST))
+}
+
+/// The manifest of a store that there must be, and which file it was.
+pub(super) fn pin_manifest(backend: &dyn StorageBackend) -> Result<(Manifest, Box<dyn Pinned>)> {
+    let (bytes, pinned) = match backend.pin(names::MANIFEST) {
+        Ok((bytes, pinned)) => (Ok(bytes), Some(pinned)),
+        Err(error) => (Err(error), None),
+    };
+    match (parse_manifest(backend, bytes)?, pinned) {
+        (Some(manifest), Some(pinned)) => Ok((manifest, pinned)),
+        _ => Err(Error::NoStore { path: backend.full_path("") }),
+    }
+}
+
+fn parse_manifest(backend: &dyn StorageBackend, bytes: Result<Vec<u8>>) -> Result<Option<Manifest>> {
     let path = backend.full_path(names::MANIFEST);
-    let what = match read_all(backend, names::MANIFEST) {
+    let what = match bytes {
         Ok(bytes) if !bytes.is_empty() => return Manifest::parse(&bytes, &path).map(Some),
         Ok(_) => "empty",
         Err(error) if error.is_not_found() => "missing",
         Err(error) => return Err(error),
     };
-    match find_data(backend)? {
-        None => Ok(None),
-        Some(data) => Err(Error::corrupt(
-            path,
-            format!(
-                "The manifest is {what}, but there is data beside it ({data}). Nothing was changed; \
-                 restore the manifest from a backup"
-            ),
-        )),
+    let Some(data) = find_data(backend)? else { return Ok(None) };
+    // Another process may have made the store since.
+    if let Ok(bytes) = read_all(backend, names::MANIFEST)
+        && !bytes.is_empty()
+    {
+        return Manifest::parse(&bytes, &path).map(Some);
     }
+    Err(Error::corrupt(
+        path,
+        format!(
+            "The manifest is {what}, but there is data beside it ({data}). Nothing was changed; \
+             restore the manifest from a backup"
+        ),
+    ))
 }
 
 /// A file that holds records or operations, if there is any.
@@ -351,13 +410,18 @@ pub(super) fn load_generation(
     let header = header.map_err(|error| snapshot_error(backend, manifest, error))?;
     let skip = options.on_damage == super::OnDamage::Skip;
     let read = |log: &String| {
-        if options.read_only { scan_beside_writer(backend, log, 0, skip) } else { scan(backend, log, skip) }
+        if options.is_beside_writers() { scan_beside_writer(backend, log, 0, skip) } else { scan(backend, log, skip) }
     };
     let scans = manifest.logs().iter().map(read).collect::<Result<Vec<_>>>()?;
-    for op in merged(&scans) {
+    replay(&mut state, &scans);
+    Ok((header.version, state, scans))
+}
+
+/// Applies the operations of all logs to the records of a snapshot.
+fn replay(state: &mut State, scans: &[Scan]) {
+    for op in merged(scans) {
         state.replay(&op.id, op.data.clone(), op.logged.clone());
     }
-    Ok((header.version, state, scans))
 }
 
 fn load_snapshot(backend: &dyn StorageBackend, manifest: &Manifest, records: &mut Records) -> Result<snapshot::Header> {
@@ -406,23 +470,19 @@ pub(super) fn snapshot_error(backend: &dyn StorageBackend, manifest: &Manifest, 
     }
 }
 
-/// Operations of all logs in the order in which they count: as they stand, or by clock and agent.
+/// Operations of all logs in the order in which they count: as they stand, or by clock and agent. One that stands in
+/// two logs is one.
 pub(super) fn merged(scans: &[Scan]) -> Vec<&Loaded> {
     let mut ops: Vec<&Loaded> = scans.iter().flat_map(|scan| &scan.ops).collect();
     if scans.len() > 1 {
-        ops.sort_by_cached_key(|op| {
-            let origin = op.logged.origin.as_ref();
-            let agent = origin.and_then(|origin| origin.agent.as_ref()).map(|agent| json::unquote(agent));
-            // By UTF-16 code units, as JavaScript compares strings.
-            let agent: Vec<u16> = agent.unwrap_or_default().encode_utf16().collect();
-            (origin.and_then(|origin| origin.clock).unwrap_or_default(), agent)
-        });
+        ops.sort_by_cached_key(|op| state::place(op.logged.origin.as_ref()));
+        ops.dedup_by(|op, before| op.is_copy(before));
     }
     ops
 }
 
 /// Makes the files of an empty store.
-fn create_store(backend: &dyn StorageBackend, version: u64) -> Result<Manifest> {
+pub(super) fn create_store(backend: &dyn StorageBackend, version: u64) -> Result<Manifest> {
     let current_snapshot = write_snapshot(backend, version, 0, None, |_| Ok(false))?;
     let (active_ops, mut file) = create_numbered(backend, names::ops)?;
     file.sync()?;
@@ -450,7 +510,7 @@ fn create_store(backend: &dyn StorageBackend, version: u64) -> Result<Manifest> 
 }
 
 /// Stores what a migration changed, or what several logs held, as a new generation with one log.
-fn fold_at_open(shared: &Shared, segments: Vec<(String, Segment)>) -> Result<()> {
+pub(super) fn fold_at_open(shared: &Shared, segments: Vec<(String, Segment)>) -> Result<()> {
     let backend = &*shared.backend;
     let mut disk = shared.disk();
     let (through, count) = {
@@ -464,25 +524,25 @@ fn fold_at_open(shared: &Shared, segments: Vec<(String, Segment)>) -> Result<()>
         prepared.push((backend::write_temporary(backend, path, &bytes)?, path.clone()));
         Ok(())
     });
-    let job = Job { through, count, waiting: Vec::new(), asked: true };
+    let job = Job { through, count, waiting: Vec::new(), asked: true, tries: 0 };
     let published = written.and_then(|()| shared.write_snapshot(count)).and_then(|snapshot| {
         let prepare = || {
             // A segment says which version its records have: one that was renamed before a crash is not migrated twice.
-            prepared.iter().try_for_each(|(temporary, path)| backend.rename(temporary, path))?;
-            if prepared.is_empty() { Ok(()) } else { backend.sync_dir(names::ARCHIVE) }
+            prepared.iter().try_for_each(|((temporary, _), path)| backend.rename(temporary, path))?;
+            if prepared.is_empty() { Ok(true) } else { backend.sync_dir(names::ARCHIVE).map(|()| true) }
         };
-        shared.publish(&mut disk, &job, &snapshot, |_| {}, prepare)
+        shared.publish(&mut disk, &job, snapshot, true, |_| {}, prepare).map(drop)
     });
     shared.inner().state.moment = None;
     if published.is_err() {
-        prepared.iter().for_each(|(temporary, _)| discard(backend, temporary));
+        prepared.iter().for_each(|((temporary, _), _)| discard(backend, temporary));
     }
     published
 }
 
 /// Removes what a crash left: temporary files, and snapshots and logs that no manifest names. Best effort: what stays
-/// costs space only.
-fn remove_leftovers(backend: &dyn StorageBackend, manifest: &Manifest) {
+/// costs space only. `several`: other agents are at work.
+pub(super) fn remove_leftovers(backend: &dyn StorageBackend, manifest: &Manifest, several: bool) {
     let Ok(published) = backend.stat(names::MANIFEST) else {
         return;
     };
@@ -495,6 +555,7 @@ fn remove_leftovers(backend: &dyn StorageBackend, manifest: &Manifest) {
         for entry in backend.list(folder).unwrap_or_default() {
             let path = if folder.is_empty() { entry.name.clone() } else { format!("{folder}/{}", entry.name) };
             let older = entry.stat.modified_ns < published.modified_ns;
+            let abandoned = || !several || backend.is_abandoned(&path);
             let remove = match names::kind(&entry.name) {
                 names::Kind::Temporary if names::is_lock(&entry.name) => {
                     u128::from(clock::now_ms()) * 1_000_000 > entry.stat.modified_ns + LOCK_LEFTOVER_AGE.as_nanos()
@@ -505,7 +566,7 @@ fn remove_leftovers(backend: &dyn StorageBackend, manifest: &Manifest) {
                 names::Kind::AgentOps => folder == names::OPS && older && entry.stat.len == 0 && !named.contains(&path),
                 names::Kind::Other => false,
             };
-            if remove {
+            if remove && abandoned() {
                 discard(backend, &path);
             }
         }

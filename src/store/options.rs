@@ -55,6 +55,15 @@ pub struct Options {
     pub durability: Durability,
     /// What `open` does with an invalid line inside a log.
     pub on_damage: OnDamage,
+    /// One of several writers: its id. Its write mode is immediate.
+    pub agent: Option<String>,
+}
+
+impl Options {
+    /// True for who reads beside others that write.
+    pub(super) fn is_beside_writers(&self) -> bool {
+        self.read_only || self.agent.is_some()
+    }
 }
 
 impl Default for Options {
@@ -70,6 +79,7 @@ impl Default for Options {
             group_commit_ms: 100,
             durability: Durability::default(),
             on_damage: OnDamage::default(),
+            agent: None,
         }
     }
 }

@@ -41,7 +41,26 @@ impl Inner {
 
 impl Shared {
     /// Carries out the undo at the front of the queue.
-    pub(super) fn commit_undo(&self, disk: &mut Disk, ticket: Ticket, undone: Option<&Arc<Op>>) {
+    pub(super) fn commit_undo(&self, disk: &mut Disk) {
+        let turn = match self.begin_undo(disk) {
+            Ok(turn) => turn,
+            Err(error) => {
+                self.inner().take_back(&error, |place, _| place == 0);
+                return self.wake();
+            }
+        };
+        // Only now: what others have done may have changed what there is to take back.
+        let front = self.inner().queue.front().and_then(|item| match item {
+            Item::Undo { ticket, undone, .. } => Some((*ticket, undone.clone())),
+            _ => None,
+        });
+        if let Some((ticket, undone)) = front {
+            self.take_off(disk, ticket, undone.as_ref());
+        }
+        drop(turn);
+    }
+
+    fn take_off(&self, disk: &mut Disk, ticket: Ticket, undone: Option<&Arc<Op>>) {
         let sync = self.options.durability == Durability::Fsync && self.options.write_mode == WriteMode::Immediate;
         let taken = match (&mut disk.log, undone) {
             (Some(log), Some(op)) => {

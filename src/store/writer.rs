@@ -14,7 +14,7 @@ const BUFFER: Duration = Duration::from_millis(4);
 enum Step {
     Nothing,
     Write,
-    Undo { ticket: u64, undone: Option<Arc<crate::state::Op>> },
+    Undo,
     Checkpoint,
     Archive,
     Flush { ticket: u64, sync: bool },
@@ -104,7 +104,7 @@ impl Shared {
                         return;
                     }
                 }
-                Step::Undo { ticket, undone } => self.commit_undo(disk, ticket, undone.as_ref()),
+                Step::Undo => self.commit_undo(disk),
                 Step::Checkpoint => self.start_checkpoint(disk),
                 Step::Archive => self.commit_archive(disk),
                 Step::Flush { ticket, sync } => self.commit_flush(disk, ticket, sync),
@@ -115,13 +115,13 @@ impl Shared {
 
     fn next_step(&self) -> Step {
         let inner = self.inner();
-        if inner.retry_at.is_some_and(|at| at > Instant::now()) || inner.front_waits_for_job() {
+        if inner.waits_to_retry() || inner.front_waits_for_job() {
             return Step::Nothing;
         }
         match inner.queue.front() {
             None => Step::Nothing,
             Some(Item::Write(_)) => Step::Write,
-            Some(Item::Undo { ticket, undone, .. }) => Step::Undo { ticket: *ticket, undone: undone.clone() },
+            Some(Item::Undo { .. }) => Step::Undo,
             Some(Item::Checkpoint { .. }) => Step::Checkpoint,
             Some(Item::Archive { .. }) => Step::Archive,
             Some(Item::Flush { ticket, sync }) => Step::Flush { ticket: *ticket, sync: *sync },
@@ -151,6 +151,11 @@ impl Shared {
 }
 
 impl super::Inner {
+    /// True while what has failed is not to be tried again yet.
+    pub(super) fn waits_to_retry(&self) -> bool {
+        self.retry_at.is_some_and(|at| at > Instant::now())
+    }
+
     /// True if the front of the queue has to wait for the checkpoint that is being written.
     fn front_waits_for_job(&self) -> bool {
         self.job.is_some()

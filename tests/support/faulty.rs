@@ -1,7 +1,7 @@
 //! A disk in memory whose calls fail by a rule of the test.
 
 use opslog_native::backend::memory::MemoryBackend;
-use opslog_native::backend::{Entry, Stat, StorageBackend, StorageFile, StoreLock};
+use opslog_native::backend::{AgentPlace, Entry, Pinned, Stat, StorageBackend, StorageFile, StoreLock};
 use opslog_native::{Error, Result};
 use std::io::Read;
 use std::sync::{Arc, Mutex};
@@ -114,6 +114,18 @@ impl StorageBackend for Faulty {
 
     fn lock(&self) -> Result<Box<dyn StoreLock>> {
         self.disk.lock()
+    }
+
+    fn join(&self, agent: &str) -> Result<Box<dyn AgentPlace>> {
+        self.disk.join(agent)
+    }
+
+    fn pin(&self, path: &str) -> Result<(Vec<u8>, Box<dyn Pinned>)> {
+        self.disk.pin(path)
+    }
+
+    fn is_abandoned(&self, path: &str) -> bool {
+        self.disk.is_abandoned(path)
     }
 }
 
