@@ -195,6 +195,27 @@ export declare function getRecord(handle: number, id: string): string | null
 
 export declare function hasRecord(handle: number, id: string): boolean
 
+/** Gives an import up: there is no store then. */
+export declare function importAbort(importing: number): void
+
+/** Begins a new store. The directory is locked until the import ends. */
+export declare function importBegin(dir: string): Promise<ImportResult>
+
+/** Makes the store of what has been added. */
+export declare function importFinish(importing: number): Promise<ImportResult>
+
+/** Adds records: JSON text of an array `[id, value, …]`. Where that fails, the import has ended. */
+export declare function importRecords(importing: number, page: string): Promise<ImportResult>
+
+/** An import, or the end of one. */
+export interface ImportResult {
+  /** Absent where there is a store already. */
+  import?: number
+  /** True if an id came twice. */
+  repeated?: boolean
+  failure?: Failure
+}
+
 /** True once a store has been closed. */
 export declare function isClosed(handle: number): boolean
 
@@ -361,6 +382,26 @@ export declare function release(handle: number): void
 /** Removes a record. */
 export declare function remove(handle: number, id: string): number
 
+/** The end of a repair. */
+export interface RepairResult {
+  steps: Array<RepairStep>
+  failure?: Failure
+}
+
+/** One thing that a repair did, or would do. */
+export interface RepairStep {
+  file: string
+  action: 'rewritten' | 'cut' | 'replaced' | 'dropped' | 'corrected'
+  why: string
+  kept: number
+  lost: number
+  aside?: string
+  replacedBy?: string
+}
+
+/** Repairs a store, or says what there is to be done. */
+export declare function repairStore(dir: string, dryRun: boolean): Promise<RepairResult>
+
 /** The path of the archive segment that a name means. */
 export interface SegmentPath {
   path?: string
@@ -433,6 +474,53 @@ export declare function undo(handle: number): number
 
 /** Gives a lock back and removes its own file. */
 export declare function unlock(lock: number): void
+
+/** A file that was looked at. */
+export interface VerifiedFile {
+  file: string
+  role: 'manifest' | 'snapshot' | 'log' | 'archive'
+  bytes: number
+  entries: number
+  checked: number
+  findings: number
+}
+
+/** Something that was found. */
+export interface VerifyFinding {
+  severity: 'damage' | 'unreadable' | 'unfinished' | 'note'
+  file: string
+  line?: number
+  byte?: number
+  message: string
+}
+
+/** What was found since the last time; waits a little for it. */
+export declare function verifyNext(verification: number): Promise<VerifyPart>
+
+/** What was found since the last time. */
+export interface VerifyPart {
+  findings: Array<VerifyFinding>
+  files: Array<VerifiedFile>
+  /** Bytes that were read. */
+  read: number
+  /** True if there is nothing more to come. */
+  ended: boolean
+  failure?: Failure
+}
+
+/** Begins to look at all files of a store. */
+export declare function verifyStart(dir: string): Promise<VerifyStarted>
+
+/** A verification that was begun. */
+export interface VerifyStarted {
+  verification?: number
+  /** Bytes that are to be read, as far as that can be told. */
+  bytes: number
+  failure?: Failure
+}
+
+/** Ends a verification early. */
+export declare function verifyStop(verification: number): void
 
 /** Adds records (as for a snapshot) to an archive segment. Gives its path. */
 export declare function writeSegmentFile(dir: string, period: string, pages: Array<string>): Promise<FileResult>

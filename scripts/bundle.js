@@ -1,6 +1,9 @@
 // Bundles index.js and lib/ into dist/, which is what a program imports: a file that Node loads costs about half a
 // millisecond each. What is imported on demand in lib/ stays a file of its own. Nothing is minified: stack traces and
 // debuggers show the code as it is written.
+//
+// The command line (cli/) goes to dist/cli/: what every command needs in one file, and a file for each command. It
+// imports the package like any program.
 
 import { rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
@@ -12,22 +15,36 @@ const root = join(dirname(fileURLToPath(import.meta.url)), "..");
 export async function bundle() {
   const dist = join(root, "dist");
   await rm(dist, { recursive: true, force: true });
+  // the binding is generated, and looks for the addon beside itself
+  await write(join(root, "index.js"), dist, "store", { "/binding.js": "../binding.js" });
+  await write(join(root, "cli/opslog.js"), join(dist, "cli"), "main", { "/binding.js": "../../binding.js", "../index.js": "../index.js" });
+}
+
+/**
+ * @param {string} input
+ * @param {string} dir
+ * @param {string} initial Name of the file with all that is loaded at once.
+ * @param {Record<string, string>} elsewhere Ends of imports that stay what they are, and what they are from there.
+ */
+async function write(input, dir, initial, elsewhere) {
   const built = await rolldown({
-    input: join(root, "index.js"),
+    input,
     platform: "node",
     plugins: [
       {
-        name: "binding",
-        // generated, and looks for the addon beside itself
-        resolveId: (id) => (id.endsWith("/binding.js") ? { id: "../binding.js", external: true } : undefined),
+        name: "elsewhere",
+        resolveId: (id) => {
+          const end = Object.keys(elsewhere).find((end) => id.endsWith(end));
+          return end === undefined ? undefined : { id: /** @type {string} */ (elsewhere[end]), external: true };
+        },
       },
     ],
   });
   await built.write({
-    dir: dist,
+    dir,
     format: "esm",
     chunkFileNames: "[name].js",
-    codeSplitting: { groups: [{ name: "store", tags: ["$initial"] }] },
+    codeSplitting: { groups: [{ name: initial, tags: ["$initial"] }] },
   });
   await built.close();
 }

@@ -1,7 +1,7 @@
 // Does the package install and run where there is nothing but Node? `node scripts/smoke.js`
 //
 // Packs the tree, installs the tarball with --ignore-scripts into an empty project outside of it, and runs there,
-// with a PATH that holds neither cargo nor a compiler: an ESM program, a CommonJS one, and the examples. The addon must
+// with a PATH that holds neither cargo nor a compiler: an ESM program, a CommonJS one, the examples, and the command line. The addon must
 // have been built.
 
 import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, realpathSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
@@ -54,6 +54,9 @@ try {
   symlinkSync(realpathSync(process.execPath), join(bin, "node"));
 
   program("ESM", "esm.mjs", ESM, bin);
+  const command = join(project, "node_modules/.bin/opslog");
+  run(command, ["verify", "esm"], project, { PATH: bin });
+  console.log("ok: the command line");
   const [major = 0, minor = 0] = process.versions.node.split(".").map(Number);
   if (major > 20 || minor >= 19) program("require", "cjs.cjs", COMMON_JS, bin);
   else console.log(`skipped: require of an ES module needs Node 20.19, this is ${process.versions.node}`);

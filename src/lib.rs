@@ -9,6 +9,8 @@
 //! - [`state`]: the ordered map of records and the history since the last checkpoint
 //! - [`store`]: the verbs (open, write, undo, checkpoint, archive, close)
 //! - [`files`]: the files of a store one by one, for callers who keep the state themselves
+//! - [`verify`], [`repair`]: finding all damage of a store, and making it sound again
+//! - [`import`]: a new store out of records that come one after the other
 //! - [`lock`], [`agent_lock`], [`append_lock`]: one writer per directory, or one per agent id, and when agents may write
 //!
 //! The formats, the commit protocol and what is assumed of the file system are in `docs/design.md`.
@@ -22,9 +24,12 @@ pub mod clock;
 pub mod error;
 pub mod files;
 pub mod format;
+pub mod import;
 pub mod lock;
 pub mod log;
+pub mod repair;
 pub mod state;
 pub mod store;
+pub mod verify;
 
 pub use error::{Error, Result};

@@ -7,10 +7,12 @@
 // Exports are used by Node.js, not by Rust.
 #![allow(unreachable_pub, dead_code, missing_docs, reason = "exports, documented in index.d.ts and lib/")]
 
+mod check;
 mod delta;
 mod errors;
 mod external;
 mod files;
+mod import;
 mod locks;
 mod metrics;
 mod options;

@@ -8,6 +8,9 @@ use std::ptr;
 
 /// Buffers larger than this are not kept.
 const KEEP: usize = 1 << 20;
+/// Nor more of them than this on one thread: texts that are read on the caller's thread may be dropped on another,
+/// which reads none.
+const MOST: usize = 4;
 const FIRST: usize = 4096;
 
 thread_local! {
@@ -38,7 +41,12 @@ impl Drop for Utf8 {
         if buffer.capacity() <= KEEP {
             buffer.clear();
             // Not kept where the thread is ending.
-            let _ = BUFFERS.try_with(|buffers| buffers.borrow_mut().push(buffer));
+            let _ = BUFFERS.try_with(|buffers| {
+                let mut buffers = buffers.borrow_mut();
+                if buffers.len() < MOST {
+                    buffers.push(buffer);
+                }
+            });
         }
     }
 }

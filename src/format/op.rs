@@ -105,7 +105,7 @@ fn split_crc(line: &[u8]) -> Option<(&[u8], u32)> {
 }
 
 /// Eight lower-case hex digits.
-pub(super) fn hex(crc: u32) -> [u8; 8] {
+pub(crate) fn hex(crc: u32) -> [u8; 8] {
     let mut digits = [0; 8];
     for (shift, digit) in (0..8).rev().zip(&mut digits) {
         let nibble = (crc >> (4 * shift) & 0xf) as u8;

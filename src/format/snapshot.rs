@@ -197,7 +197,8 @@ fn record_of<'a>(line: &Line<'a>, recorded: Option<u32>, crc: &mut u32, path: &s
     }
 }
 
-fn append(crc: u32, newline: &[u8], ended: bool) -> u32 {
+/// A checksum over a line's end as well, where it has one.
+pub(crate) fn append(crc: u32, newline: &[u8], ended: bool) -> u32 {
     if ended { crc32c::crc32c_append(crc, newline) } else { crc }
 }
 
@@ -210,21 +211,29 @@ fn at_line(path: &str, message: &str, line: &Line<'_>) -> Error {
     }
 }
 
+/// The header on the first line of a snapshot.
 #[derive(Debug)]
-struct LineHeader {
-    version: u64,
-    count: Option<u64>,
-    crc: Option<u32>,
+pub(crate) struct LineHeader {
+    /// Schema version of the records.
+    pub(crate) version: u64,
+    /// Number of records, where the header says it.
+    pub(crate) count: Option<u64>,
+    /// Checksum of the file, where the header has one.
+    pub(crate) crc: Option<u32>,
 }
 
-enum FirstLine {
+/// What the first line of a snapshot is.
+pub(crate) enum FirstLine {
+    /// The header of one record a line.
     Header(LineHeader),
     /// Not a header: the file is one document, or damaged.
     Document,
+    /// A header that cannot be one that was written, and why.
     Damaged(String),
 }
 
-fn first_line(line: &[u8]) -> FirstLine {
+/// Reads the first line of a snapshot.
+pub(crate) fn first_line(line: &[u8]) -> FirstLine {
     if std::str::from_utf8(line).is_err() {
         return FirstLine::Document;
     }
@@ -264,7 +273,7 @@ fn first_line(line: &[u8]) -> FirstLine {
 }
 
 /// The header line with the digits of its checksum as zeros, as they were when the checksum was computed.
-fn without_crc(line: &[u8]) -> Cow<'_, [u8]> {
+pub(crate) fn without_crc(line: &[u8]) -> Cow<'_, [u8]> {
     let digits_end = line.len().saturating_sub(b"\"}".len());
     let Some(start) = digits_end.checked_sub(NO_CRC.len()) else {
         return line.into();
@@ -307,7 +316,7 @@ pub fn parse_record(line: &[u8]) -> Option<RecordOf<'_>> {
 }
 
 /// Reads a document of the format before 0.7.
-fn read_document(bytes: &[u8], path: &str, mut each: impl FnMut(Text, Text)) -> Result<Header> {
+pub(crate) fn read_document(bytes: &[u8], path: &str, mut each: impl FnMut(Text, Text)) -> Result<Header> {
     let invalid = |what: &str| Error::corrupt(path, format!("Invalid snapshot: {what}"));
     if bytes.is_empty() {
         return Err(invalid("empty file"));

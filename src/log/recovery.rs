@@ -128,7 +128,8 @@ const LOST: &[u8] = &[0; 128];
 /// Where they begin with a write there may be fewer, up to the end of the disk's sector.
 const SECTOR: u64 = 512;
 
-fn is_lost(line: &Line<'_>) -> bool {
+/// True where bytes are missing in a line that were to be written: nothing but zeros stands there.
+pub(crate) fn is_lost(line: &Line<'_>) -> bool {
     let zeros = line.bytes.iter().take_while(|byte| **byte == 0).count() as u64;
     zeros > 0 && (line.offset + zeros).is_multiple_of(SECTOR) || memchr::memmem::find(line.bytes, LOST).is_some()
 }
@@ -218,7 +219,7 @@ struct Unfinished {
 }
 
 /// Where the write begins that a line belongs to, one of several lines. `None` also where it began in another log.
-pub(super) fn start_of_write(line: &Line<'_>, parsed: &op::Line<'_>) -> Option<u64> {
+pub(crate) fn start_of_write(line: &Line<'_>, parsed: &op::Line<'_>) -> Option<u64> {
     line.offset.checked_sub(parsed.write?)
 }
 
@@ -468,7 +469,15 @@ impl Scan {
 }
 
 /// Copies a file from `start` on to the first free name that `name` gives for a time; returns it.
-fn copy_range(backend: &dyn StorageBackend, path: &str, start: u64, name: impl Fn(u64) -> String) -> Result<String> {
+///
+/// # Errors
+/// `Io`.
+pub fn copy_range(
+    backend: &dyn StorageBackend,
+    path: &str,
+    start: u64,
+    name: impl Fn(u64) -> String,
+) -> Result<String> {
     let source = backend.open(path)?;
     let (target, mut file) = create_numbered(backend, name)?;
     let mut buffer = vec![0; 256 * 1024];
