@@ -15,13 +15,8 @@ export async function bundle() {
   const built = await rolldown({
     input: join(root, "index.js"),
     platform: "node",
-    plugins: [
-      {
-        name: "binding",
-        // generated, and looks for the addon beside itself
-        resolveId: (id) => (id.endsWith("/binding.js") ? { id: "../binding.js", external: true } : undefined),
-      },
-    ],
+    // finds the addon beside itself, and can be replaced (loader.js)
+    external: ["opslog-native/binding"],
   });
   await built.write({
     dir: dist,
