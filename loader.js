@@ -7,7 +7,7 @@
  * did not name, and nobody would notice.
  */
 import { existsSync, readdirSync } from "node:fs";
-import { createRequire } from "node:module";
+import Module from "node:module";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { thisPlatform } from "./platform.js";
@@ -22,7 +22,10 @@ const INSTALLED_AS = ["opslog-native", "@backloghq/opslog"];
 
 // A bundle in CommonJS has no import.meta.url.
 const here = dirname(import.meta.url === undefined ? __filename : fileURLToPath(import.meta.url));
-const requireAddon = createRequire(join(here, "loader.js"));
+// Spelled out for tools that trace which files a program needs (Next.js, Vercel): they follow no function.
+const prebuilds = join(here, "prebuilds");
+// Not imported by name: webpack would take the paths, which it cannot know, for modules to bundle.
+const requireAddon = Module.createRequire(join(here, "loader.js"));
 
 export default find();
 
@@ -60,19 +63,21 @@ function loadNamed(path) {
 }
 
 /**
- * Where the addon may be, best first. A bundle no longer lies in the package: then beside the bundle, beside the program,
- * and in the package if it is installed there.
+ * Where the addon may be, best first.
  * @param {string} file
  */
 function candidates(file) {
-  return folders().flatMap((folder) => [join(folder, file), join(folder, "prebuilds", file)]);
+  const others = otherFolders().flatMap((folder) => [join(folder, file), join(folder, "prebuilds", file)]);
+  return [join(here, file), join(prebuilds, file), ...others];
 }
 
-function folders() {
+/** A bundle no longer lies in the package: then beside the program, and in the package if it is installed. */
+function otherFolders() {
+  if (isPackage(here)) return [];
   const program = process.argv[1];
-  const bases = isPackage(here) || program === undefined ? [here] : [here, dirname(resolve(program))];
-  const installed = isPackage(here) ? [] : bases.flatMap((base) => INSTALLED_AS.flatMap((name) => installedIn(base, name)));
-  return [...new Set([...bases, ...installed])];
+  const bases = program === undefined ? [here] : [here, dirname(resolve(program))];
+  const installed = bases.flatMap((base) => INSTALLED_AS.flatMap((name) => installedIn(base, name)));
+  return [...new Set([...bases, ...installed])].filter((folder) => folder !== here);
 }
 
 /** True where this file was not bundled into another one. @param {string} folder */
@@ -87,7 +92,7 @@ function isPackage(folder) {
  */
 function installedIn(base, name) {
   try {
-    return [dirname(createRequire(join(base, "loader.js")).resolve(`${name}/package.json`))];
+    return [dirname(Module.createRequire(join(base, "loader.js")).resolve(`${name}/package.json`))];
   } catch {
     return [];
   }
@@ -99,7 +104,7 @@ function installedIn(base, name) {
  */
 function notFound({ platform, arch, libc, target, file }, attempts) {
   const system = platform === "linux" ? `, libc ${libc ?? "unknown (taken for gnu)"}` : "";
-  const home = folders().find(isPackage) ?? join("node_modules", "opslog-native");
+  const home = [here, ...otherFolders()].find(isPackage) ?? join("node_modules", "opslog-native");
   const shipped = shippedIn(join(home, "prebuilds"));
   return [
     `opslog-native has no addon for ${target} (platform ${platform}, architecture ${arch}${system}, Node.js ${process.versions.node}).`,
