@@ -32,6 +32,7 @@ try {
 
   program("ESM", "esm.mjs", bare);
   program("worker threads", "workers.mjs", bare);
+  program("the end of the process", "process-end.mjs", bare);
   const [major = 0, minor = 0] = process.versions.node.split(".").map(Number);
   if (major > 20 || minor >= 19) program("require", "cjs.cjs", bare);
   else console.log(`skipped: require of an ES module needs Node 20.19, this is ${process.versions.node}`);
