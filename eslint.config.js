@@ -30,8 +30,12 @@ export default defineConfig(
   },
   {
     // Node's globals are known to tsc, which checks these files (tsconfig.check.json)
-    files: ["**/*.js"],
+    files: ["**/*.{js,mjs,cjs}"],
     rules: { "no-undef": "off" },
+  },
+  {
+    files: ["**/*.cjs"],
+    rules: { "@typescript-eslint/no-require-imports": "off" },
   },
   {
     // shown to people: `set` and `delete` return nothing inside a batch, where nobody writes `void` before them, and

@@ -23,7 +23,7 @@ const { values: flags } = parseArgs({
 const SHORT = 2;
 /** A fault that makes a test hang is noticed. */
 const TIMEOUT_MS = 300_000;
-const COPIED = ["src", "tests", "lib", "__test__", "Cargo.toml", "Cargo.lock", "build.rs", "index.js", "index.d.ts", "binding.js", "package.json", "vitest.config.js", "scripts", "reliability"];
+const COPIED = ["src", "tests", "lib", "__test__", "Cargo.toml", "Cargo.lock", "build.rs", "index.js", "index.d.ts", "binding.js", "loader.js", "platform.js", "package.json", "vitest.config.js", "scripts", "reliability"];
 
 /** What a fault needs to be run: without the addon those in JavaScript cannot be. */
 const [addon] = readdirSync(root).filter((name) => name.endsWith(".node"));

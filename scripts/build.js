@@ -1,24 +1,20 @@
-// Builds the addon, writes binding.js and binding.d.ts, and bundles dist/: `node scripts/build.js [--release]`.
+// Builds the addon for this machine, writes binding.d.ts and binding.js, and bundles dist/: `node scripts/build.js [--release]`.
 // The flags stand here and nowhere else. cargo decides what has to be compiled: a second run takes about a second.
+// What is published is built by build-release.js.
 
 import { spawnSync } from "node:child_process";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { needCargo } from "./cargo.js";
+import { writeBinding } from "./write-binding.js";
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "..");
 const release = process.argv.includes("--release");
 
-const cargo = spawnSync("cargo", ["--version"], { encoding: "utf8" });
-if (cargo.error !== undefined || cargo.status !== 0) {
-  console.error(
-    "Building opslog-native needs Rust: `cargo` was not found or does not run.\n" +
-      "Install a stable toolchain with rustup (the minimum version is `rust-version` in Cargo.toml) and try again.",
-  );
-  process.exit(1);
-}
+needCargo();
 
-const flags = ["build", "--platform", "--esm", "--js", "binding.js", "--dts", "binding.d.ts"];
+const flags = ["build", "--platform", "--no-js", "--dts", "binding.d.ts"];
 if (release) flags.push("--release");
 
 const require = createRequire(import.meta.url);
@@ -27,5 +23,6 @@ const napi = join(dirname(manifest), require(manifest).bin.napi);
 const built = spawnSync(process.execPath, [napi, ...flags], { cwd: root, stdio: "inherit" });
 if (built.error !== undefined) throw built.error;
 if (built.status !== 0) process.exit(built.status ?? 1);
+writeBinding();
 const { bundle } = await import("./bundle.js");
 await bundle();

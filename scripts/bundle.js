@@ -15,9 +15,8 @@ const root = join(dirname(fileURLToPath(import.meta.url)), "..");
 export async function bundle() {
   const dist = join(root, "dist");
   await rm(dist, { recursive: true, force: true });
-  // the binding is generated, and looks for the addon beside itself
-  await write(join(root, "index.js"), dist, "store", { "/binding.js": "../binding.js" });
-  await write(join(root, "cli/opslog.js"), join(dist, "cli"), "main", { "/binding.js": "../../binding.js", "../index.js": "../index.js" });
+  await write(join(root, "index.js"), dist, "store", {});
+  await write(join(root, "cli/opslog.js"), join(dist, "cli"), "main", { "../index.js": "../index.js" });
 }
 
 /**
@@ -30,6 +29,8 @@ async function write(input, dir, initial, elsewhere) {
   const built = await rolldown({
     input,
     platform: "node",
+    // finds the addon beside itself, and can be replaced (loader.js)
+    external: ["opslog-native/binding"],
     plugins: [
       {
         name: "elsewhere",

@@ -6,21 +6,35 @@ import { fileURLToPath } from "node:url";
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "..");
 
+/** @typedef {{ filename: string, size: number, unpackedSize: number, files: { path: string, size: number }[] }} Packed */
+
 /**
- * Packs the tree and says what is in it. The addon must have been built.
+ * Packs the tree and says what is in it.
  * @param {string} destination folder for the tarball
  * @returns {string} path of the tarball
  */
 export function pack(destination) {
-  /** @type {{ filename: string, unpackedSize: number, files: { path: string }[] }[]} */
-  const packed = JSON.parse(run("npm", ["pack", "--json", "--pack-destination", destination], root));
-  const [tarball] = packed;
-  if (tarball === undefined) throw new Error("npm pack made no tarball");
-  if (!tarball.files.some(({ path }) => path.endsWith(".node"))) {
-    throw new Error("the tarball holds no addon: run `npm run build` first");
-  }
-  console.log(`packed ${tarball.filename}: ${tarball.files.length} files, ${(tarball.unpackedSize / 2 ** 20).toFixed(1)} MiB`);
-  return join(destination, tarball.filename);
+  const { filename, files, size, unpackedSize } = packList(destination);
+  console.log(`packed ${filename}: ${files.length} files, ${mebibytes(size)}, unpacked ${mebibytes(unpackedSize)}`);
+  return join(destination, filename);
+}
+
+/**
+ * @param {string} destination folder for the tarball
+ * @returns {Packed}
+ */
+export function packList(destination) {
+  // by hand: npm puts what a script prints into its JSON
+  run(process.execPath, [join(root, "scripts/prepack.js")], root);
+  /** @type {Packed[]} */
+  const [packed] = JSON.parse(run("npm", ["pack", "--json", "--ignore-scripts", "--pack-destination", destination], root));
+  if (packed === undefined) throw new Error("npm pack made no tarball");
+  return packed;
+}
+
+/** @param {number} bytes */
+export function mebibytes(bytes) {
+  return `${(bytes / 2 ** 20).toFixed(2)} MiB`;
 }
 
 /**
@@ -31,5 +45,7 @@ export function pack(destination) {
  * @param {NodeJS.ProcessEnv} env
  */
 export function run(command, args, cwd, env = process.env) {
-  return execFileSync(command, args, { cwd, env, encoding: "utf8", stdio: ["ignore", "pipe", "inherit"] });
+  // npm is a batch file on Windows, which only a shell runs
+  const shell = process.platform === "win32" && command === "npm";
+  return execFileSync(command, args, { cwd, env, encoding: "utf8", stdio: ["ignore", "pipe", "inherit"], shell });
 }

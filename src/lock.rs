@@ -315,6 +315,7 @@ fn is_alive_since(pid: u32, file: &File) -> bool {
     }
 }
 
+#[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "other systems tell less"))]
 enum Process {
     Gone,
     StartedAt(std::time::SystemTime),

@@ -24,3 +24,9 @@ mod text;
 /// For the engine's own memory. Records are many small allocations, made on one thread and freed on another.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Of which version of the package the addon is: binding.js refuses any other.
+#[napi_derive::napi(catch_unwind)]
+pub fn engine_version() -> String {
+    env!("CARGO_PKG_VERSION").to_owned()
+}
