@@ -173,7 +173,7 @@ export interface StoreOptions {
   onError?: (error: Error, what: string) => void;
   /**
    * Called while `open` reads, about ten times a second, and once when that has succeeded (with `done === total`). In
-   * bytes; one step with a custom backend and for agents. What it throws is an uncaught exception. Default: none.
+   * bytes; one step with a custom backend. What it throws is an uncaught exception. Default: none.
    */
   onProgress?: (progress: Progress) => void;
 }
