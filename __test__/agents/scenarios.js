@@ -2,7 +2,7 @@
 import { randomSource } from "./memory-files.js";
 
 /** @param {any} context the store classes and `report` of `child-main.js`, and `dir`, `id`, `seed`, `calls`, `upstream` */
-export async function work({ Store, UpstreamStore, report, dir, id, seed, calls, upstream = false }) {
+export async function work({ Store, UpstreamStore, report, dir, id, seed, calls, upstream = false, comesBack = false }) {
   const random = randomSource(seed);
   // A checkpoint of upstream's drops whatever its agent has not read: nobody can get back what agents wrote that are gone.
   const checkpoints = upstream ? { checkpointThreshold: 1e9, checkpointOnClose: false } : { checkpointThreshold: 5 + random(20), checkpointOnClose: random(2) === 0 };
@@ -33,7 +33,7 @@ export async function work({ Store, UpstreamStore, report, dir, id, seed, calls,
       await store.set(`archived-${key}`, { call });
       report({ set: `archived-${key}` });
       await store.archive((_value, other) => other.startsWith("archived-"), "2026-Q1");
-    } else if (what === 5) {
+    } else if (what === 5 && (!upstream || comesBack)) {
       await store.close();
       store = new (upstream ? UpstreamStore : Store)();
       await store.open(dir, options);

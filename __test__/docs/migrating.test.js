@@ -171,6 +171,7 @@ describe("back again", () => {
     const agents = [];
     for (const agentId of ["one", "two"]) agents.push(await openStore(dir, { agentId, checkpointOnClose: false }));
     for (const [n, agent] of agents.entries()) {
+      await agent.refresh();
       await agent.set(`agent-${n}`, { n });
       await agent.set("shared", { n });
     }

@@ -33,6 +33,10 @@ pub struct Previous {
     /// The snapshot before the current one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<String>,
+    /// Snapshots before that one, of a store that agents write who know no lock: they may write a manifest once more that
+    /// names one of these.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub older: Vec<Superseded>,
     /// The log before the current one, and those superseded less than a minute before, oldest first.
     pub ops: Vec<Superseded>,
 }
@@ -77,7 +81,7 @@ pub struct Manifest {
 }
 
 fn is_empty(previous: &Previous) -> bool {
-    previous.snapshot.is_none() && previous.ops.is_empty()
+    previous.snapshot.is_none() && previous.ops.is_empty() && previous.older.is_empty()
 }
 
 impl Manifest {

@@ -115,22 +115,22 @@ impl Inner {
     pub(super) fn cover(&mut self, through: u64, count: u64, manifest: Manifest) -> VecDeque<Arc<Op>> {
         let covered = self.state.history.partition_point(|op| op.seq <= through);
         let rest = self.state.history.split_off(covered);
+        self.note_checkpoint(count, manifest);
+        std::mem::replace(&mut self.state.history, rest)
+    }
+
+    fn note_checkpoint(&mut self, count: u64, manifest: Manifest) {
         self.records_at_checkpoint = count;
         self.manifest = Arc::new(manifest);
         self.checkpoint_error = None;
         self.checkpoint_retry_at = None;
         self.metrics.checkpoint_ends();
         self.note_unsynced(false);
-        std::mem::replace(&mut self.state.history, rest)
     }
 
     /// The same among several agents, whose operations have no order of their own in time.
     pub(super) fn cover_among_agents(&mut self, job: &Job, manifest: Manifest) {
-        self.records_at_checkpoint = job.count;
-        self.manifest = Arc::new(manifest);
-        self.checkpoint_error = None;
-        self.checkpoint_retry_at = None;
-        self.note_unsynced(false);
+        self.note_checkpoint(job.count, manifest);
         self.beneath_queue(|inner| {
             inner.state.raise_floor(job.through);
             let moved = inner.state.begin_after(job.through);
@@ -434,14 +434,24 @@ pub(super) fn succeed(
             superseded.push(log.path.clone());
         }
     }
-    superseded.extend(old.previous.snapshot.clone());
+    // Whoever knows no lock may write the manifest once more that it has read a while ago.
+    let keeps_all = old.has_lockless_agents(now);
+    let mut older = Vec::new();
+    let before = old.previous.snapshot.clone().map(|path| Superseded { path, since: now, carried: 0, archived: false });
+    for snapshot in old.previous.older.iter().cloned().chain(before) {
+        if keeps_all && now.saturating_sub(snapshot.since) < KEEP_LOGS_MS {
+            older.push(snapshot);
+        } else {
+            superseded.push(snapshot.path);
+        }
+    }
     let mut bytes = 0;
     let most = if old.active_agent_ops.is_some() { KEEP_AGENT_LOGS } else { KEEP_LOGS };
     let within = kept.iter().rev().take(most).take_while(|log| {
         bytes += backend.stat(&log.path).map_or(0, |stat| stat.len);
         bytes <= KEEP_LOGS_BYTES
     });
-    let beyond = kept.len() - within.count();
+    let beyond = if keeps_all { 0 } else { kept.len() - within.count() };
     superseded.extend(kept.drain(..beyond).map(|log| log.path));
     let carried = log.len() as u64;
     kept.extend(old.logs().into_iter().map(|path| Superseded { path, since: now, carried, archived: false }));
@@ -450,7 +460,7 @@ pub(super) fn succeed(
         current_snapshot: snapshot.to_owned(),
         active_ops: log.path().to_owned(),
         active_agent_ops: None,
-        previous: Previous { snapshot: Some(old.current_snapshot.clone()), ops: kept },
+        previous: Previous { snapshot: Some(old.current_snapshot.clone()), older, ops: kept },
         ..old.clone()
     };
     manifest.stats.active_records = count;

@@ -81,7 +81,9 @@ impl Shared {
         let failed = self.inner().failed.clone();
         let closed = match &failed {
             Some(error) => Err(error.clone()),
-            None => self.sync_log(disk).and_then(|()| self.checkpoint_on_close(disk)),
+            None => {
+                self.sync_log(disk).and_then(|()| self.leave_others(disk)).and_then(|()| self.checkpoint_on_close(disk))
+            }
         };
         let mut inner = self.inner();
         // After these there is nothing that another try could do better.
@@ -101,6 +103,16 @@ impl Shared {
         inner.settle(ticket, closed.map(|()| Value::None));
         drop(inner);
         self.wake();
+    }
+
+    /// An agent that goes has looked once more whether what it has written counts.
+    fn leave_others(&self, disk: &mut Disk) -> Result<()> {
+        match &disk.several {
+            Some(several) if !several.is_current()? => {}
+            _ => return Ok(()),
+        }
+        self.meet_from_outside(disk)?;
+        self.keep_left_over(disk).map(drop)
     }
 
     fn checkpoint_on_close(&self, disk: &mut Disk) -> Result<()> {

@@ -8,7 +8,7 @@
 //! between: so an agent looks once more before its caller is told. What such a checkpoint did not take along is copied to
 //! the new log: the manifest says how many operations of each log were (`folded`), or the values tell.
 
-use super::open::{create_store, fold_at_open, read_manifest};
+use super::open::{create_store, fold_at_open, pin_manifest, read_manifest};
 use super::several::Several;
 use super::{Disk, Durability, Inner, Migration, Opening, RecoveryReport, Shared, Store, Wake};
 use crate::backend::{self, StorageBackend, discard};
@@ -35,6 +35,11 @@ pub(super) const COMPACTING: &str = "compacting";
 pub(super) const FOLDED: &str = "folded";
 /// The member of a manifest that lists the agents that append under the lock.
 pub(super) const LOCKING: &str = "agentsUnderLock";
+
+/// The member of a manifest that says when an agent was last seen that appends without the lock: milliseconds since 1970.
+pub(super) const LOCKLESS: &str = "agentsWithoutLock";
+/// How long such an agent may be at work on a manifest that it has read, with a wide margin.
+pub(super) const LOCKLESS_MS: u64 = 60_000;
 
 /// What is held while something is appended: nothing by a single writer.
 pub(super) type Turn = Option<Box<dyn Send + Sync>>;
@@ -88,6 +93,13 @@ impl Manifest {
         let locking = self.other.get(LOCKING).and_then(Value::as_array);
         let is_locking = |agent: &String| locking.is_some_and(|list| list.iter().any(|id| id.as_str() == Some(agent)));
         self.active_agent_ops.iter().flat_map(Map::keys).all(|agent| agent == but || is_locking(agent))
+    }
+
+    /// True if agents have been seen lately that change the manifest when they like.
+    pub(super) fn has_lockless_agents(&self, now: u64) -> bool {
+        let seen = self.other.get(LOCKLESS).and_then(Value::as_u64);
+        !self.is_under_lock("") && self.active_agent_ops.is_some()
+            || seen.is_some_and(|seen| now.saturating_sub(seen) < LOCKLESS_MS)
     }
 
     /// Enters an agent's log.
@@ -201,6 +213,7 @@ impl Shared {
         drop(turn);
         let alone = member.place.changing(PATIENCE)?;
         if !several.is_current()? {
+            self.heal(disk)?;
             self.meet_others(disk)?;
             self.enter_alone(disk)?;
         }
@@ -217,14 +230,65 @@ impl Shared {
         self.enter(disk)
     }
 
+    /// Beside agents that know no lock: what a checkpoint of theirs has not taken along is entered anew, and so is a log
+    /// whose entry they have overwritten. To be called when the others have been met. True if there was anything to do.
+    pub(super) fn keep_left_over(&self, disk: &mut Disk) -> Result<bool> {
+        let Some(Several { member: Some(member), .. }) = &disk.several else { return Ok(false) };
+        let nothing = disk.log.as_ref().is_none_or(Log::is_empty);
+        if member.entered || nothing || member.is_part_of(&disk.manifest) {
+            return Ok(false);
+        }
+        let entered = if member.alone.is_some() { self.enter_alone(disk) } else { self.enter(disk) };
+        entered.map(|()| true)
+    }
+
     /// Reads what the others have done, and enters this agent's log into the manifest, if it is not.
     pub(super) fn enter(&self, disk: &mut Disk) -> Result<()> {
         let Some(several) = &mut disk.several else { return Ok(()) };
         let alone = several.member()?.place.changing(PATIENCE)?;
-        self.meet_others(disk)?;
-        let entered = self.enter_alone(disk);
+        let entered = self.heal(disk).and_then(|()| self.meet_others(disk)).and_then(|()| self.enter_alone(disk));
         drop(alone);
         entered
+    }
+
+    /// True if the manifest is of an earlier generation than the one that is known: an agent that knows no lock had read
+    /// it before, and has written it with its own entry.
+    pub(super) fn is_rolled_back(&self, disk: &Disk) -> Result<bool> {
+        if disk.several.as_ref().is_none_or(|several| several.member.is_none()) {
+            return Ok(false);
+        }
+        let (manifest, _) = pin_manifest(&*self.backend)?;
+        let number = |manifest: &Manifest| names::number(&manifest.current_snapshot);
+        Ok(number(&manifest) < number(&disk.manifest) && self.backend.stat(&disk.manifest.current_snapshot).is_ok())
+    }
+
+    /// Puts the manifest of the later generation back in that case, with the entries of agents that have come since. To
+    /// be called with the lock alone.
+    pub(super) fn heal(&self, disk: &mut Disk) -> Result<()> {
+        if !self.is_rolled_back(disk)? {
+            return Ok(());
+        }
+        let (older, _) = pin_manifest(&*self.backend)?;
+        let mut manifest = disk.manifest.clone();
+        let known: Vec<_> = manifest.previous.ops.iter().map(|log| log.path.clone()).chain(manifest.logs()).collect();
+        for (agent, log) in older.active_agent_ops.into_iter().flatten() {
+            let is_known = log.as_str().is_none_or(|log| known.iter().any(|known| known == log));
+            let entries = manifest.active_agent_ops.get_or_insert_default();
+            if !is_known
+                && manifest
+                    .other
+                    .get(FOLDED)
+                    .is_none_or(|folded| folded.get(log.as_str().unwrap_or_default()).is_none())
+            {
+                entries.insert(agent, log);
+            }
+        }
+        backend::replace(&*self.backend, names::MANIFEST, &manifest.to_bytes())
+    }
+
+    /// [`Shared::meet_others`] for who does not hold the lock.
+    pub(super) fn meet_from_outside(&self, disk: &mut Disk) -> Result<()> {
+        if self.is_rolled_back(disk)? { self.enter(disk) } else { self.meet_others(disk) }
     }
 
     /// The same for an agent that has migrated what it has read: it keeps the lock until that is stored.

@@ -13,7 +13,7 @@
 //! agents append that know only the compaction lock (they find another manifest before the logs are read: `compacting`).
 
 use super::checkpoint::{Job, Published, Snapshot, succeed};
-use super::enter::{COMPACTING, FOLDED, LOCKING, Lines, PATIENCE, create_agent_log};
+use super::enter::{COMPACTING, FOLDED, LOCKING, LOCKLESS, Lines, PATIENCE, create_agent_log};
 use super::open::remove_leftovers;
 use super::several::{CLOCK, FOLLOWS, LINEAGE, Lineage, Several};
 use super::{Disk, Shared};
@@ -41,8 +41,12 @@ impl Shared {
             if member.alone.is_none() {
                 member.alone = Some(member.place.changing(PATIENCE)?);
             }
+            self.heal(disk)?;
+            self.meet_others(disk)?;
+        } else {
+            self.meet_from_outside(disk)?;
         }
-        self.meet_others(disk)?;
+        self.keep_left_over(disk)?;
         if let Some(several) = &mut disk.several {
             several.stale = false;
         }
@@ -105,6 +109,7 @@ impl Shared {
             },
         };
         self.check_ours(disk)?;
+        self.heal(disk)?;
         self.meet_others(disk)?;
         if !disk.manifest.is_under_lock(&name) {
             // ORDER: from here on whoever appends without the lock finds another manifest afterwards.
@@ -186,6 +191,12 @@ impl Shared {
         manifest.other.insert(FOLDED.to_owned(), folded.into_iter().skip(old).collect::<Map<_, _>>().into());
         manifest.other.insert(FOLLOWS.to_owned(), disk.manifest.current_snapshot.clone().into());
         manifest.other.insert(CLOCK.to_owned(), clock.into());
+        let now = self.backend.now_ms();
+        if !under_lock {
+            manifest.other.insert(LOCKLESS.to_owned(), now.into());
+        } else if !disk.manifest.has_lockless_agents(now) {
+            manifest.other.remove(LOCKLESS);
+        }
         manifest.other.insert(LOCKING.to_owned(), vec![name].into());
         let before = if under_lock { disk.manifest.lineage() } else { None };
         let first = || Lineage { since: manifest.current_snapshot.clone(), count: 0 };

@@ -5,6 +5,7 @@
 
 use super::checkpoint::{Job, write_snapshot};
 use super::commit::Encoded;
+use super::enter::LOCKLESS_MS;
 use super::follow::Follow;
 use super::metrics::{Gauge, Metrics};
 use super::partial::{self, Stored};
@@ -553,7 +554,8 @@ pub(super) fn remove_leftovers(backend: &dyn StorageBackend, manifest: &Manifest
     named.push(manifest.active_ops.clone());
     named.push(manifest.current_snapshot.clone());
     named.extend(manifest.previous.snapshot.clone());
-    named.extend(manifest.previous.ops.iter().map(|log| log.path.clone()));
+    let previous = &manifest.previous;
+    named.extend(previous.ops.iter().chain(&previous.older).map(|file| file.path.clone()));
     for folder in ["", names::SNAPSHOTS, names::OPS, names::ARCHIVE] {
         for entry in backend.list(folder).unwrap_or_default() {
             let path = if folder.is_empty() { entry.name.clone() } else { format!("{folder}/{}", entry.name) };
@@ -566,7 +568,12 @@ pub(super) fn remove_leftovers(backend: &dyn StorageBackend, manifest: &Manifest
                 names::Kind::Temporary => true,
                 names::Kind::Snapshot => folder == names::SNAPSHOTS && older && !named.contains(&path),
                 names::Kind::Ops => folder == names::OPS && older && !named.contains(&path),
-                names::Kind::AgentOps => folder == names::OPS && older && entry.stat.len == 0 && !named.contains(&path),
+                names::Kind::AgentOps => {
+                    // One that is younger may be about to be entered, by an agent that knows no lock.
+                    let age = u128::from(backend.now_ms()).saturating_sub(entry.stat.modified_ns / 1_000_000);
+                    let settled = !several || age > LOCKLESS_MS.into();
+                    folder == names::OPS && older && settled && entry.stat.len == 0 && !named.contains(&path)
+                }
                 names::Kind::Other => false,
             };
             if remove && abandoned() {

@@ -189,8 +189,16 @@ impl Manifest {
 impl Shared {
     /// Reads what the others have done, for a caller who is told.
     pub(super) fn refresh_among_agents(&self, disk: &mut Disk) -> Result<Refreshed> {
-        let in_order = self.meet(disk)?;
+        if self.is_rolled_back(disk)? {
+            self.enter(disk)?;
+        }
+        let mut in_order = self.meet(disk)?;
+        let kept = self.keep_left_over(disk)?;
         let Some(several) = &mut disk.several else { return Ok(Refreshed::default()) };
+        if kept {
+            in_order = false;
+            self.inner().changed.extend(several.untold.iter().map(|op| op.id.clone()));
+        }
         Ok(Refreshed::of(std::mem::take(&mut several.untold), in_order))
     }
 

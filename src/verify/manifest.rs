@@ -135,7 +135,8 @@ fn holds_data(backend: &dyn StorageBackend, files: &[(Role, String)]) -> Result<
             Ok(stat) if stat.len == 0 => {}
             // One that cannot be read may hold anything.
             Ok(_) if *role == Role::Snapshot => {
-                let read = snapshot::Reader::open(backend, path, 0).and_then(|reader| reader.each(|_, _, _| records += 1));
+                let read =
+                    snapshot::Reader::open(backend, path, 0).and_then(|reader| reader.each(|_, _, _| records += 1));
                 if records > 0 || read.is_err() {
                     return Ok(true);
                 }
