@@ -12,7 +12,8 @@ const root = join(dirname(fileURLToPath(import.meta.url)), "..");
 const pages = ["", "docs", "docs/api"].flatMap((folder) =>
   readdirSync(join(root, folder)).filter((name) => name.endsWith(".md")).map((name) => join(folder, name)),
 );
-const WITH_PROGRAMS = ["README.md", "docs/migrating.md"];
+// those of platforms.md are configuration of other tools: `npm run test:bundlers` has the like
+const WITH_PROGRAMS = ["README.md", "docs/migrating.md", "docs/platforms.md"];
 /** @type {{ scripts: Record<string, string> }} */
 const { scripts } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
 
@@ -36,7 +37,7 @@ function check(page) {
     .filter(([whole, name]) => whole.startsWith("npm run") || name === "test" || name === "start")
     .map(([, name = ""]) => name);
   for (const name of commands) if (!Object.hasOwn(scripts, name)) fail(page, `no script: npm run ${name}`);
-  const files = [...code.matchAll(/\b(?:node|bash) ([\w./-]+)/g)].map(([, path = ""]) => path);
+  const files = [...code.matchAll(/\b(?:node|bash) ([\w./-]+)/g)].map(([, path = ""]) => path.replace(/^node_modules\/opslog-native\//, ""));
   // a program that the page itself shows
   const shown = new Set([...code.matchAll(/^ *\/\/ ([\w.-]+\.mjs)$/gm)].map(([, name]) => name));
   for (const path of files) if (!existsSync(join(root, path)) && !shown.has(path)) fail(page, `no file: ${path}`);

@@ -16,7 +16,12 @@
 
 mod simulation;
 
+use opslog_native::backend::memory::MemoryBackend;
+use opslog_native::format::json;
+use opslog_native::store::{Accepted, Options, Store};
+use simulation::agent::{open, records};
 use simulation::run::simulate;
+use std::sync::Arc;
 
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name)
@@ -41,4 +46,40 @@ fn nothing_that_any_agent_acknowledged_is_lost() {
         running.into_iter().map(|thread| thread.join().unwrap()).sum()
     });
     println!("{schedules} schedules from seed {first} on, {steps} steps");
+}
+
+#[test]
+fn a_call_that_fails_in_the_middle_of_a_checkpoint_leaves_a_store_that_opens_with_everything() {
+    for n in 1.. {
+        let disk = MemoryBackend::new();
+        let agent = |name: &str| {
+            let options = Options { agent: Some(name.to_owned()), checkpoint_on_close: false, ..Options::default() };
+            open(Arc::new(disk.clone()), &options).unwrap()
+        };
+        let set = |store: &Store, id: &str| match store.set(&json::quote(id), b"1").unwrap() {
+            Accepted::Through(ticket) | Accepted::Told(ticket) => store.wait(ticket).unwrap(),
+            Accepted::Done => panic!("an immediate write is never done at once"),
+        };
+        let (a, b) = (agent("a"), agent("b"));
+        set(&a, "x");
+        set(&b, "y");
+        disk.fail_at(n);
+        let before = disk.changes();
+        let compacted = a.compact().and_then(|ticket| a.wait(ticket));
+        let reached = disk.changes() >= before + n;
+        disk.fail_at(u64::MAX / 2);
+        assert!(reached || compacted.is_ok(), "{compacted:?}");
+        // The others go on, and see everything.
+        b.refresh().unwrap_or_else(|error| panic!("call {n} fails: {error}"));
+        set(&b, "z");
+        drop((a, b));
+        let reader = open(Arc::new(disk), &Options { read_only: true, ..Options::default() }).unwrap();
+        let mut ids: Vec<String> = records(&reader).into_iter().map(|(id, _)| id).collect();
+        ids.sort();
+        assert_eq!(ids, ["x", "y", "z"], "call {n} fails");
+        if !reached {
+            assert!(n > 8, "a checkpoint makes more calls");
+            break;
+        }
+    }
 }

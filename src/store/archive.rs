@@ -2,7 +2,7 @@
 
 use super::checkpoint::{Job, Published};
 use super::queue::{Item, Ticket, Value};
-use super::{Disk, Shared, Store};
+use super::{Disk, Inner, Shared, Store};
 use crate::backend::{self, StorageBackend, discard, read_all};
 use crate::clock;
 use crate::error::{Error, Result};
@@ -121,22 +121,30 @@ impl Shared {
     /// One try; tells how many records it took.
     fn try_archive(&self, disk: &mut Disk, tries: u32) -> Result<(Published, u64)> {
         self.begin_try(disk, tries)?;
-        let through = self.stored_through(disk);
-        let (segment, taken, count) = {
+        let through;
+        let (segment, taken, ids, count) = {
             let mut inner = self.inner();
-            let Some(Item::Archive { segment, taken, .. }) = inner.queue.front() else {
+            through = self.stored_through(disk, &inner);
+            let Some(Item::Archive { segment, taken, ids, .. }) = inner.queue.front() else {
                 return Ok((Published::Done, 0));
             };
-            let segment = segment.clone();
+            let (segment, ids) = (segment.clone(), ids.clone());
             let taken: Vec<(Text, Text)> = taken.iter().map(|(_, id, value)| (id.clone(), value.clone())).collect();
-            (segment, taken, inner.begin_moment(1))
+            (segment, taken, ids, inner.begin_moment(1))
         };
         let archived = taken.len() as u64;
-        let job = Job { through, count, waiting: Vec::new(), asked: true, tries };
-        Ok((self.archive_now(disk, &job, &segment, taken)?, archived))
+        let job = Job { through, count, waiting: Vec::new(), asked: true, tries, base: String::new() };
+        Ok((self.archive_now(disk, &job, &segment, taken, &ids)?, archived))
     }
 
-    fn archive_now(&self, disk: &mut Disk, job: &Job, segment: &str, taken: Vec<(Text, Text)>) -> Result<Published> {
+    fn archive_now(
+        &self,
+        disk: &mut Disk,
+        job: &Job,
+        segment: &str,
+        taken: Vec<(Text, Text)>,
+        ids: &[Text],
+    ) -> Result<Published> {
         let backend = &*self.backend;
         let path = names::archive(segment);
         let stored = || match read_all(backend, &path) {
@@ -182,8 +190,8 @@ impl Shared {
         };
         let (several, renamed) = (disk.several.is_some(), Cell::new(false));
         let published = self.publish(disk, job, snapshot, true, change, || {
-            // Another agent may have added to it.
-            if several && stored()? != old {
+            // Another agent may have added to it, or have written one of the records since they were taken.
+            if several && (stored()? != old || self.inner().is_written_since(job.through, ids)) {
                 return Ok(false);
             }
             // ORDER: the segment is there, durably, before a manifest counts that no longer has its records. A crash
@@ -203,5 +211,13 @@ impl Shared {
             }
         }
         published
+    }
+}
+
+impl Inner {
+    /// True if a stored operation after `through` is one of these records': what was taken is not what is there.
+    fn is_written_since(&self, through: u64, ids: &[Text]) -> bool {
+        let last = self.last_stored();
+        self.state.history.iter().any(|op| op.seq > through && op.seq <= last && ids.contains(&op.id))
     }
 }

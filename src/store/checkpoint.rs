@@ -49,6 +49,8 @@ pub(super) struct Job {
     pub asked: bool,
     /// How often it was begun before, and was of no use in the end.
     pub tries: u32,
+    /// The snapshot that was the current one when it began.
+    pub base: String,
 }
 
 /// A snapshot that no manifest names yet.
@@ -155,7 +157,8 @@ impl Shared {
         let Some(Item::Checkpoint { through, waiting, asked }) = self.inner().queue.pop_front() else {
             return;
         };
-        self.begin_job(disk, Job { through, count: 0, waiting, asked, tries: 0 });
+        let base = String::new();
+        self.begin_job(disk, Job { through, count: 0, waiting, asked, tries: 0, base });
     }
 
     /// Lets a thread write the snapshot of a checkpoint.
@@ -166,15 +169,24 @@ impl Shared {
             self.inner().job_result = Some(Err(error));
             return;
         }
-        let through = self.stored_through(disk);
         let count = {
             let mut inner = self.inner();
+            let through = self.stored_through(disk, &inner);
+            let base = disk.manifest.current_snapshot.clone();
+            inner.job = Some(Job { through, base, ..job.clone() });
+            if disk.several.is_some() {
+                // Others' operations may have come in since it was queued, and a later try covers more: an undo of a
+                // part of that waits now.
+                inner.apply_queue_again();
+                inner.barrier = inner.barrier.max(through);
+            }
             let count = inner.begin_moment(0);
-            inner.job = Some(Job { through, count, ..job.clone() });
-            // Others' operations may have come in since it was queued.
-            inner.barrier = inner.barrier.max(through);
+            if let Some(job) = &mut inner.job {
+                job.count = count;
+            }
             count
         };
+        self.wake();
         if self.inline {
             // Nobody else goes on where the lock is held alone.
             if job.tries >= TRIES {
@@ -248,30 +260,38 @@ impl Shared {
             let Some(job) = inner.job.clone() else { return };
             (job, inner.failed.clone())
         };
-        let base = disk.manifest.current_snapshot.clone();
-        let published = written.and_then(|snapshot| match failed {
-            None => self.publish(disk, &job, snapshot, false, |_| {}, || Ok(true)),
-            Some(error) => {
+        // Another's checkpoint that was met meanwhile has taken the records away that were being written. (One that could
+        // not even begin with the lock alone is not tried for ever.)
+        let met = job.tries < TRIES && disk.several.as_ref().is_some_and(|several| several.stale);
+        let published = match (written, failed) {
+            (Err(_), None) if met => Ok(Published::Stale),
+            (Ok(snapshot), None) => self.publish(disk, &job, snapshot, false, |_| {}, || Ok(true)),
+            (Ok(snapshot), Some(error)) => {
                 discard(&*self.backend, &snapshot.path);
                 Err(error)
             }
-        });
+            (Err(error), _) => Err(error),
+        };
         // What nobody asked for is not needed where somebody else has made one.
-        if matches!(published, Ok(Published::Stale)) && (job.asked || base == disk.manifest.current_snapshot) {
+        if matches!(published, Ok(Published::Stale)) && (job.asked || job.base == disk.manifest.current_snapshot) {
             return self.begin_job(disk, Job { tries: job.tries + 1, ..job });
         }
         self.end_tries(disk);
-        self.end_checkpoint(published.map(drop));
+        self.end_checkpoint(published.map(|published| published == Published::Done));
         self.wake();
     }
 
-    /// Tells the calls of the running checkpoint how it ended.
-    pub(super) fn end_checkpoint(&self, published: Result<()>) {
+    /// Tells the calls of the running checkpoint how it ended: true if it was made, false if that was left to others.
+    pub(super) fn end_checkpoint(&self, published: Result<bool>) {
         let mut inner = self.inner();
         inner.state.moment = None;
         let Some(job) = inner.job.take() else { return };
         match published {
-            Ok(()) => {
+            Ok(done) => {
+                if !done {
+                    // What it was to cover can be undone again.
+                    inner.apply_queue_again();
+                }
                 for ticket in job.waiting {
                     inner.settle(ticket, Ok(Value::None));
                 }

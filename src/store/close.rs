@@ -138,9 +138,11 @@ impl Shared {
             return Ok(Published::LeftOut);
         }
         self.begin_try(disk, tries)?;
-        let through = self.stored_through(disk);
-        let count = self.inner().begin_moment(1);
-        let job = Job { through, count, waiting: Vec::new(), asked: true, tries };
+        let (through, count) = {
+            let mut inner = self.inner();
+            (self.stored_through(disk, &inner), inner.begin_moment(1))
+        };
+        let job = Job { through, count, waiting: Vec::new(), asked: true, tries, base: String::new() };
         self.write_snapshot(count).and_then(|snapshot| self.publish(disk, &job, snapshot, false, |_| {}, || Ok(true)))
     }
 

@@ -9,7 +9,7 @@
 //! the new log: the manifest says how many operations of each log were (`folded`), or the values tell.
 
 use super::open::{create_store, fold_at_open, pin_manifest, read_manifest};
-use super::several::Several;
+use super::several::{LINEAGE, Several};
 use super::{Disk, Durability, Inner, Migration, Opening, RecoveryReport, Shared, Store, Wake};
 use crate::backend::{self, StorageBackend, discard};
 use crate::error::{Error, Result};
@@ -19,8 +19,8 @@ use crate::format::op::{Prev, Text};
 use crate::log::recovery::create_after;
 use crate::log::{LineMark, Loaded, Log, scan};
 use crate::state::{Incoming, Op};
-use serde_json::{Map, Value};
-use std::collections::HashMap;
+use serde_json::{Map, Value, json};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -112,6 +112,10 @@ impl Manifest {
                 list.push(agent.into());
             }
             self.other.insert(LOCKING.to_owned(), list.into());
+            // From here on every checkpoint under the lock takes along what this agent stores.
+            if !self.other.contains_key(LINEAGE) {
+                self.other.insert(LINEAGE.to_owned(), json!({ "since": self.current_snapshot, "count": 0 }));
+            }
         }
     }
 }
@@ -188,6 +192,18 @@ impl Shared {
         loop {
             let Some(several) = &disk.several else { return Ok(Some(None)) };
             let Some(member) = &several.member else { return Err(Error::ReadOnly) };
+            if member.alone.is_some() {
+                // This agent's own checkpoint has the lock alone. An open file has one lock: taking it in common would
+                // turn it into that, and giving that back would end it.
+                if member.entered && several.is_current()? {
+                    return Ok(Some(None));
+                }
+                if !wait {
+                    return Ok(None);
+                }
+                self.enter(disk)?;
+                continue;
+            }
             if member.entered {
                 let Some(held) = member.place.appending(wait)? else { return Ok(None) };
                 if several.is_current()? {
@@ -207,7 +223,7 @@ impl Shared {
         let turn = self.begin_append(disk, true)?.flatten();
         let Some(several) = &mut disk.several else { return Ok(turn) };
         let member = several.member()?;
-        if disk.manifest.is_under_lock(&member.name) {
+        if member.alone.is_some() || disk.manifest.is_under_lock(&member.name) {
             return Ok(turn);
         }
         drop(turn);
@@ -238,14 +254,14 @@ impl Shared {
         if member.entered || nothing || member.is_part_of(&disk.manifest) {
             return Ok(false);
         }
-        let entered = if member.alone.is_some() { self.enter_alone(disk) } else { self.enter(disk) };
-        entered.map(|()| true)
+        self.enter(disk).map(|()| true)
     }
 
     /// Reads what the others have done, and enters this agent's log into the manifest, if it is not.
     pub(super) fn enter(&self, disk: &mut Disk) -> Result<()> {
         let Some(several) = &mut disk.several else { return Ok(()) };
-        let alone = several.member()?.place.changing(PATIENCE)?;
+        let member = several.member()?;
+        let alone = if member.alone.is_some() { None } else { Some(member.place.changing(PATIENCE)?) };
         let entered = self.heal(disk).and_then(|()| self.meet_others(disk)).and_then(|()| self.enter_alone(disk));
         drop(alone);
         entered
@@ -350,10 +366,12 @@ impl Shared {
             if let Some(own) = &own {
                 kept.extend(self.left_over(disk, own)?);
             }
-            self.inner().beneath_queue(|inner| {
+            self.inner().beneath_queue(|inner| -> Vec<Arc<Op>> {
                 let merged = inner.state.merge(&[], kept);
                 inner.changed.extend(merged.new.iter().map(|op| op.id.clone()));
-                merged.new
+                // Those as well that are known: a try that failed has applied them, and no log of this generation has them.
+                let seqs: HashSet<u64> = merged.seqs.into_iter().collect();
+                inner.state.history.iter().filter(|op| seqs.contains(&op.seq)).cloned().collect()
             })
         };
         let log = create_agent_log(&*self.backend, &name, disk.log.as_ref(), Lines::of(&kept))?;

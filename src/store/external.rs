@@ -220,7 +220,8 @@ impl Store {
                     let (waiting, asked) = (waiting.clone(), *asked);
                     inner.queue.pop_front();
                     let count = inner.begin_moment(0);
-                    inner.job = Some(Job { through: external.written, count, waiting, asked, tries: 0 });
+                    inner.job =
+                        Some(Job { through: external.written, count, waiting, asked, tries: 0, base: String::new() });
                     (Running::Checkpoint, Step::Checkpoint(count))
                 }
                 Some(Item::Archive { .. }) => match inner.begin_archive() {
@@ -396,7 +397,7 @@ impl Store {
                 external.written = before;
                 shared.inner().end_front(ticket, Ok(Value::Bool(true)));
             }
-            Running::Checkpoint => shared.end_checkpoint(Ok(())),
+            Running::Checkpoint => shared.end_checkpoint(Ok(true)),
             Running::Archive { ticket, archived, .. } => {
                 let mut inner = shared.inner();
                 inner.state.moment = None;

@@ -16,7 +16,7 @@ use super::checkpoint::{Job, Published, Snapshot, succeed};
 use super::enter::{COMPACTING, FOLDED, LOCKING, LOCKLESS, Lines, PATIENCE, create_agent_log};
 use super::open::remove_leftovers;
 use super::several::{CLOCK, FOLLOWS, LINEAGE, Lineage, Several};
-use super::{Disk, Shared};
+use super::{Disk, Inner, Shared};
 use crate::backend::{self, discard};
 use crate::error::{Error, Result};
 use crate::format::manifest::Manifest;
@@ -54,9 +54,9 @@ impl Shared {
     }
 
     /// The last operation that is stored: what a snapshot that is begun now covers.
-    pub(super) fn stored_through(&self, disk: &mut Disk) -> u64 {
+    pub(super) fn stored_through(&self, disk: &mut Disk, inner: &Inner) -> u64 {
         let Some(several) = &mut disk.several else { return disk.log.as_ref().map_or(0, Log::last_seq) };
-        several.covered = self.inner().last_stored();
+        several.covered = inner.last_stored();
         several.covered
     }
 
@@ -80,7 +80,8 @@ impl Shared {
     ) -> Result<Published> {
         let backend = &*self.backend;
         let folded = self.fold_alone(disk, job, &snapshot.path, must, change, prepare);
-        if !matches!(folded, Ok(Published::Done)) {
+        // Where only what comes after the manifest's rename has failed, it is the current one.
+        if !matches!(folded, Ok(Published::Done)) && disk.manifest.current_snapshot != snapshot.path {
             discard(backend, &snapshot.path);
         }
         folded

@@ -175,7 +175,10 @@ impl Shared {
             return Err(Error::NewerVersion { stored: manifest.version, requested: self.options.version, path });
         }
         let steps = match &disk.follow {
-            Some(follow) if manifest.active_agent_ops.is_none() => self.steps(follow, manifest)?,
+            // What was read of several agents was not read by this: the way from there is to load.
+            Some(follow) if manifest.active_agent_ops.is_none() && disk.several.is_none() => {
+                self.steps(follow, manifest)?
+            }
             _ => None,
         };
         let applied = match steps {

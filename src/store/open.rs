@@ -3,7 +3,7 @@
 //! [`Opening::load`] takes the lock and reads; it changes nothing. [`Opening::start`] writes: it repairs the log,
 //! removes the leftovers of a crash, stores migrated records. Dropping an `Opening` gives the lock back.
 
-use super::checkpoint::{Job, write_snapshot};
+use super::checkpoint::{Job, Published, write_snapshot};
 use super::commit::Encoded;
 use super::enter::LOCKLESS_MS;
 use super::follow::Follow;
@@ -528,14 +528,20 @@ pub(super) fn fold_at_open(shared: &Shared, segments: Vec<(String, Segment)>) ->
         prepared.push((backend::write_temporary(backend, path, &bytes)?, path.clone()));
         Ok(())
     });
-    let job = Job { through, count, waiting: Vec::new(), asked: true, tries: 0 };
+    let job = Job { through, count, waiting: Vec::new(), asked: true, tries: 0, base: String::new() };
     let published = written.and_then(|()| shared.write_snapshot(count)).and_then(|snapshot| {
         let prepare = || {
             // A segment says which version its records have: one that was renamed before a crash is not migrated twice.
             prepared.iter().try_for_each(|((temporary, _), path)| backend.rename(temporary, path))?;
             if prepared.is_empty() { Ok(true) } else { backend.sync_dir(names::ARCHIVE).map(|()| true) }
         };
-        shared.publish(&mut disk, &job, snapshot, true, |_| {}, prepare).map(drop)
+        shared.publish(&mut disk, &job, snapshot, true, |_| {}, prepare).and_then(|published| {
+            if published == Published::Done {
+                return Ok(());
+            }
+            let message = "Another agent made a checkpoint while this one was being stored. Open again.".to_owned();
+            Err(Error::Failed { message, cause: None })
+        })
     });
     shared.inner().state.moment = None;
     if published.is_err() {

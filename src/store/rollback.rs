@@ -88,9 +88,18 @@ impl Inner {
     fn apply_again(&mut self, items: Vec<Item>, gone: &[Ticket]) {
         let mut gone = gone.to_vec();
         self.barrier = self.job.as_ref().map_or(0, |job| job.through);
-        for item in &self.queue {
-            if let Item::Checkpoint { through, .. } = item {
-                self.barrier = *through;
+        for (place, item) in self.queue.iter().enumerate() {
+            match item {
+                Item::Checkpoint { through, .. } => self.barrier = *through,
+                Item::Archive { .. } => {
+                    let mut later = self.queue.iter().skip(place + 1);
+                    let next = later.find_map(|item| match item {
+                        Item::Write(write) => write.ops.first(),
+                        _ => None,
+                    });
+                    self.barrier = next.map_or(self.state.last_seq(), |op| op.seq - 1);
+                }
+                Item::Write(_) | Item::Undo { .. } | Item::Flush { .. } | Item::Close { .. } => {}
             }
         }
         let barrier = self.barrier;

@@ -180,6 +180,13 @@ impl Manifest {
         self.active_agent_ops.as_ref()?.get(agent)?.as_str()
     }
 
+    /// The logs that the checkpoint before this manifest has taken the place of.
+    fn superseded_last(&self) -> Vec<String> {
+        let logs = &self.previous.ops;
+        let last = logs.last().map(|log| log.since);
+        logs.iter().filter(|log| Some(log.since) == last).map(|log| log.path.clone()).collect()
+    }
+
     /// The greatest clock that any checkpoint has seen.
     pub(super) fn clock(&self) -> u64 {
         self.other.get(CLOCK).and_then(serde_json::Value::as_u64).unwrap_or_default()
@@ -193,12 +200,13 @@ impl Shared {
             self.enter(disk)?;
         }
         let mut in_order = self.meet(disk)?;
-        let kept = self.keep_left_over(disk)?;
+        let kept = self.keep_left_over(disk);
         let Some(several) = &mut disk.several else { return Ok(Refreshed::default()) };
-        if kept {
+        if !matches!(kept, Ok(false)) {
             in_order = false;
             self.inner().changed.extend(several.untold.iter().map(|op| op.id.clone()));
         }
+        kept?;
         Ok(Refreshed::of(std::mem::take(&mut several.untold), in_order))
     }
 
@@ -246,25 +254,32 @@ impl Shared {
         }
         open::check_paths(&*self.backend, manifest)?;
         if manifest.current_snapshot == disk.manifest.current_snapshot {
-            let in_order = self.look_at(disk, &manifest.logs()).map(|looked| self.take_in(disk, looked))?;
+            let in_order = self.look_at(disk, &manifest.logs(), &[]).map(|looked| self.take_in(disk, looked))?;
             return Ok(in_order);
         }
-        let looked = self.look_at(disk, &[])?;
         let follows = manifest.other.get(FOLLOWS).and_then(serde_json::Value::as_str);
-        let whole = !looked.missing && follows == Some(&disk.manifest.current_snapshot);
+        let is_next = follows == Some(&disk.manifest.current_snapshot);
+        let superseded = if is_next { manifest.superseded_last() } else { Vec::new() };
+        let looked = self.look_at(disk, &[], &superseded)?;
+        // A checkpoint that does not name them may have taken operations of logs along that nobody here knows.
+        let whole = !superseded.is_empty() && !looked.missing;
         let generation = open::load_generation(&*self.backend, &self.options, manifest)?;
         self.take_in(disk, looked);
         self.begin_generation(disk, manifest, generation, whole);
         Ok(false)
     }
 
-    /// Reads on in all logs that are known, and in those that a manifest names, apart from this agent's own. One that is
+    /// Reads on in all logs that are known, in those that a manifest names, and in others that its checkpoint has
+    /// `superseded`, apart from this agent's own. One that is
     /// known and not named may be gone; or somebody overwrote its entry who knows no lock, and its agent puts it back.
-    fn look_at(&self, disk: &Disk, named: &[String]) -> Result<Looked> {
+    fn look_at(&self, disk: &Disk, named: &[String], superseded: &[String]) -> Result<Looked> {
         let mut looked = Looked::default();
         let own = disk.log.as_ref().map(|log| log.path());
         let known = || disk.several.iter().flat_map(|several| &several.logs);
         let others = known().map(|log| log.follow.path()).filter(|path| !named.iter().any(|named| named == path));
+        let unknown =
+            superseded.iter().map(String::as_str).filter(|path| !known().any(|log| log.follow.path() == *path));
+        let others = others.chain(unknown);
         for path in named.iter().map(String::as_str).chain(others).filter(|path| own != Some(path)) {
             let before = known().find(|log| log.follow.path() == path).cloned();
             let mut log = before.unwrap_or_else(|| Followed { follow: Follow::at_start(path), seqs: Vec::new() });

@@ -70,6 +70,8 @@ pub(crate) struct Agent {
     /// Told apart from values of earlier sessions.
     pub(crate) session: u64,
     pub(crate) written: u64,
+    /// Checkpoints that nobody has waited for.
+    pub(crate) overtaken: Vec<Ticket>,
     /// A schedule that is run alone tells what goes on.
     pub(crate) is_traced: bool,
 }
@@ -82,6 +84,7 @@ impl Agent {
             store = self.call(store);
             self.check_own(&store);
         }
+        self.end_overtaken(&store);
         store
     }
 
@@ -142,10 +145,17 @@ impl Agent {
             }
             65..=69 => drop(self.wait(&store, store.compact())),
             // A checkpoint that later calls overtake.
-            70..=75 => drop(store.compact().unwrap_or_else(|error| panic!("agent {}: {error}", self.number))),
+            70..=75 => {
+                let ticket = store.compact().unwrap_or_else(|error| panic!("agent {}: {error}", self.number));
+                self.overtaken.push(ticket);
+            }
             76..=78 => {
                 let own = self.journal(|journal| journal.own());
-                if let Some(id) = own.keys().next_back().cloned() {
+                let shared = records(&store).into_iter().map(|(id, _)| id).find(|id| id.starts_with('s'));
+                if let Some(id) = shared.filter(|_| self.choices.one_in(3)) {
+                    // Others may be writing it: it is archived as it is then, or written again afterwards.
+                    self.wait(&store, store.archive(vec![json::quote(&id).as_slice().into()], "U"));
+                } else if let Some(id) = own.keys().next_back().cloned() {
                     self.journal(|journal| journal.begin(Call::Archive(id.clone())));
                     let segment = if self.choices.one_in(2) { "S" } else { "T" };
                     let archived = self.wait(&store, store.archive(vec![json::quote(&id).as_slice().into()], segment));
@@ -155,12 +165,20 @@ impl Agent {
             }
             79..=94 => self.refresh(&store),
             _ => {
+                self.end_overtaken(&store);
                 self.wait(&store, store.close());
                 drop(store);
                 return self.open();
             }
         }
         store
+    }
+
+    /// Checkpoints are made, however many came in between.
+    fn end_overtaken(&mut self, store: &Store) {
+        for ticket in std::mem::take(&mut self.overtaken) {
+            self.wait(store, Ok(ticket));
+        }
     }
 
     fn change(&mut self) -> (String, Option<String>) {

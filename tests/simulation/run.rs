@@ -69,6 +69,7 @@ impl Run {
             choices: Choices::new(self.choices.below(u64::MAX)),
             session: self.sessions,
             written: 0,
+            overtaken: Vec::new(),
             is_traced: self.is_traced,
         };
         let ended = self.ended.clone();
