@@ -80,8 +80,8 @@ export const MUTATIONS = [
   {
     name: "an archive segment's name is not synced before its records leave the store",
     file: "src/store/archive.rs",
-    find: "            backend.rename(&temporary, &path)?;\n            backend.sync_dir(names::ARCHIVE)\n",
-    replace: "            backend.rename(&temporary, &path)\n",
+    find: "            backend.sync_dir(names::ARCHIVE).map(|()| true)\n",
+    replace: "            Ok(true)\n",
     caughtBy: CRASH,
   },
   {
@@ -94,8 +94,8 @@ export const MUTATIONS = [
   {
     name: "the old generation is removed before the manifest is replaced",
     file: "src/store/checkpoint.rs",
-    find: "            .and_then(|()| self.check_ours(disk))\n",
-    replace: "            .and_then(|()| self.check_ours(disk))\n            .inspect(|()| discard(backend, &disk.manifest.current_snapshot))\n",
+    find: "                    .and_then(|_| self.check_ours(disk))\n",
+    replace: "                    .and_then(|_| self.check_ours(disk))\n                    .inspect(|()| discard(backend, &disk.manifest.current_snapshot))\n",
     caughtBy: CRASH,
   },
   {

@@ -348,6 +348,8 @@ fn fail_at(scenario: &Scenario, mode: WriteMode, durability: Durability, n: u64)
     states = if lost { states } else { Vec::new() };
     states.extend(unsure);
     states.push(model);
+    let reached = hit();
+    disk.fail_at(u64::MAX / 2);
     // The lock is free, whatever happened.
     for (disk, which) in [(&before, "killed"), (&disk, "closed")] {
         let again = open(disk.clone(), &options);
@@ -361,7 +363,7 @@ fn fail_at(scenario: &Scenario, mode: WriteMode, durability: Durability, n: u64)
         );
     }
     assert_eq!(temporary_files(&disk), [""; 0], "{what}");
-    hit()
+    reached
 }
 
 #[test]
