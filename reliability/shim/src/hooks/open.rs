@@ -95,8 +95,25 @@ hook! {
         }
     }
     fn flock(fd: c_int, how: c_int) -> c_int | real {
-        on_fd("flock", false, fd, || real(fd, how), |state, path| record(state, || format!("flock\t{path}")))
+        let waits = how & (libc::LOCK_NB | libc::LOCK_UN) == 0;
+        // Calls that are judged go one at a time, and whoever has the lock may have to get through: waits before that.
+        while waits && real(fd, how | libc::LOCK_NB) != 0 && is_taken() {
+            std::thread::sleep(std::time::Duration::from_micros(100));
+        }
+        let locked = on_fd("flock", false, fd, || real(fd, how), |state, path| record(state, || format!("flock\t{path}")));
+        if waits && locked != 0 {
+            // It was to fail: then it has not been taken.
+            let kept = super::errno();
+            real(fd, libc::LOCK_UN);
+            return super::fail(kept);
+        }
+        locked
     }
+}
+
+/// True if the last call failed because somebody else has the lock.
+fn is_taken() -> bool {
+    std::io::Error::last_os_error().kind() == std::io::ErrorKind::WouldBlock
 }
 
 fn copied(fd: c_int, real: impl FnOnce() -> c_int) -> c_int {
