@@ -55,8 +55,8 @@ struct Unlock(Arc<Handle>);
 
 impl Drop for Unlock {
     fn drop(&mut self) {
-        // It can fail only for a file that is no lock's.
-        let _ = self.0.file.unlock();
+        // Everybody else waits for it: what fails once is tried again.
+        let _ = self.0.file.unlock().or_else(|_| self.0.file.unlock());
     }
 }
 
