@@ -255,6 +255,16 @@ mod tests {
         assert!(text.contains("\"mine\""), "{text}");
     }
 
+    /// Found by the fuzz target `manifest`: the reader rounded the last digit, so that each rewrite moved the number on.
+    #[test]
+    fn unknown_numbers_are_kept_to_the_last_digit() {
+        let number = format!("{}e53", "2".repeat(40));
+        let extended = SOUND.replacen("\"version\": 1,", &format!("\"version\": 1, \"mine\": {number},"), 1);
+        let manifest = Manifest::parse(extended.as_bytes(), "m").unwrap();
+        assert_eq!(manifest.other["mine"].as_f64(), Some(number.parse::<f64>().unwrap()));
+        assert_eq!(Manifest::parse(&manifest.to_bytes(), "m").unwrap(), manifest);
+    }
+
     #[test]
     fn faults_are_named_in_upstreams_words() {
         for (from, to, what) in [
