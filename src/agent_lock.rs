@@ -16,6 +16,10 @@ use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+/// How often, and how long apart, a lock is tried that somebody holds for a look.
+const TRIES: u32 = 20;
+const PAUSE: Duration = Duration::from_millis(2);
+
 /// An agent's place in a directory, held until dropped.
 #[derive(Debug)]
 pub struct AgentLock {
@@ -34,11 +38,18 @@ impl AgentLock {
             let path = path.display().to_string();
             move |source| Error::io(syscall, path, source)
         };
+        let mut tries = 0;
         let mut file = loop {
             let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
             let mut file = options.map_err(error("open"))?;
             match file.try_lock() {
                 Ok(()) => {}
+                // Somebody who goes, or a single writer, may be looking whether it is held.
+                Err(TryLockError::WouldBlock) if tries < TRIES => {
+                    tries += 1;
+                    std::thread::sleep(PAUSE);
+                    continue;
+                }
                 Err(TryLockError::WouldBlock) => return Err(locked(&mut file, &path)),
                 Err(TryLockError::Error(cause)) => return Err(error("flock")(cause)),
             }

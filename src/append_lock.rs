@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// How often, and how long apart, an agent that goes tries the gate.
-const GATE_TRIES: u32 = 10;
+const GATE_TRIES: u32 = 50;
 const GATE_PAUSE: Duration = Duration::from_millis(1);
 
 /// One agent's handles of the lock.

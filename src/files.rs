@@ -160,7 +160,8 @@ pub fn write_snapshot(backend: &dyn StorageBackend, version: u64, pages: &[impl 
     let mut left = records.iter();
     let written = create_temporary(backend, &path).and_then(|(temporary, mut file)| {
         let timestamp = clock::iso(clock::now_ms());
-        snapshot::write(&mut *file, version, records.len() as u64, &timestamp, |out| {
+        let header = snapshot::Header::new(version, records.len() as u64);
+        snapshot::write(&mut *file, &header, &timestamp, |out| {
             let Some((id, value)) = left.next() else { return Ok(false) };
             snapshot::push_record(id, value, out);
             Ok(true)
@@ -299,7 +300,7 @@ mod tests {
         assert_ne!(one, other);
         let mut found = Vec::new();
         let snapshot = snapshot::Reader::open(&disk, &other, 0).unwrap();
-        assert_eq!(*snapshot.header(), snapshot::Header { version: 3, count: Some(3) });
+        assert_eq!(*snapshot.header(), snapshot::Header::new(3, 3));
         snapshot.each(|_, id, _| found.push(json::unquote(id))).unwrap();
         assert_eq!(found, ["a", "b", "c"]);
         let path = write_segment(&disk, "s", &pages).unwrap();

@@ -1,6 +1,7 @@
 //! Snapshots: all records at one moment.
 //!
-//! `{"version","timestamp","count","crc"}`, then one `{"id","data"}` a line. `count` is the number of record lines.
+//! `{"version","timestamp","count","clock"?,"crc"}`, then one `{"id","data"}` a line. `count` is the number of record
+//! lines, `clock` the greatest Lamport clock that a store of several agents had seen.
 //! `crc` is the CRC-32C of the whole file with the eight digits of `crc` taken as zeros; it is filled in before the
 //! file gets its name. A header without `crc` is upstream's and holds `version` and `timestamp` only.
 //! Before upstream 0.7 a snapshot was one JSON document, `{"version","timestamp","records":{…}}`, on one line or
@@ -24,6 +25,15 @@ pub struct Header {
     pub version: u64,
     /// Number of records, where the header says it.
     pub count: Option<u64>,
+    /// The greatest Lamport clock that was seen, where the header says it.
+    pub clock: Option<u64>,
+}
+
+impl Header {
+    /// What is known before a snapshot is written.
+    pub fn new(version: u64, count: u64) -> Self {
+        Header { version, count: Some(count), clock: None }
+    }
 }
 
 /// Writes a snapshot and makes its bytes durable.
@@ -34,12 +44,14 @@ pub struct Header {
 /// `Io` of the file, or what `next` fails with.
 pub fn write(
     file: &mut dyn StorageFile,
-    version: u64,
-    count: u64,
+    header: &Header,
     timestamp: &str,
     mut next: impl FnMut(&mut Vec<u8>) -> Result<bool>,
 ) -> Result<()> {
-    let head = format!("{{\"version\":{version},\"timestamp\":\"{timestamp}\",\"count\":{count},\"crc\":\"");
+    let member = |name, value: Option<u64>| value.map(|value| format!(",\"{name}\":{value}")).unwrap_or_default();
+    let (count, clock) = (member("count", header.count), member("clock", header.clock));
+    let version = header.version;
+    let head = format!("{{\"version\":{version},\"timestamp\":\"{timestamp}\"{count}{clock},\"crc\":\"");
     let mut buffer = Vec::with_capacity(CHUNK + CHUNK / 4);
     buffer.extend_from_slice(format!("{head}{NO_CRC}\"}}\n").as_bytes());
     let (mut offset, mut crc) = (0, 0);
@@ -97,7 +109,7 @@ impl Reader {
         let (header, content) = match first_line(line.bytes) {
             FirstLine::Header(header) => {
                 let crc = append(crc32c::crc32c(&without_crc(line.bytes)), b"\n", line.ended);
-                let read = Header { version: header.version, count: header.count };
+                let read = Header { version: header.version, count: header.count, clock: header.clock };
                 (read, Content::Lines { lines, recorded: header.crc, crc })
             }
             FirstLine::Damaged(what) => return Err(at_line(&full, &what, &line)),
@@ -218,6 +230,8 @@ pub(crate) struct LineHeader {
     pub(crate) version: u64,
     /// Number of records, where the header says it.
     pub(crate) count: Option<u64>,
+    /// The greatest Lamport clock that was seen, where the header says it.
+    pub(crate) clock: Option<u64>,
     /// Checksum of the file, where the header has one.
     pub(crate) crc: Option<u32>,
 }
@@ -241,13 +255,15 @@ pub(crate) fn first_line(line: &[u8]) -> FirstLine {
         return FirstLine::Document;
     };
     let damaged = |what: &str| FirstLine::Damaged(format!("Invalid snapshot: {what}"));
-    let (mut version, mut timestamp, mut count, mut crc, mut foreign) = (None, None, None, None, false);
+    let (mut version, mut timestamp, mut count, mut clock, mut crc, mut foreign) =
+        (None, None, None, None, None, false);
     for (key, value) in members {
         match key {
             b"\"records\"" => return FirstLine::Document,
             b"\"version\"" => version = Some(value),
             b"\"timestamp\"" => timestamp = Some(value),
             b"\"count\"" => count = Some(value),
+            b"\"clock\"" => clock = Some(value),
             b"\"crc\"" => crc = Some(value),
             _ => foreign = true,
         }
@@ -260,7 +276,7 @@ pub(crate) fn first_line(line: &[u8]) -> FirstLine {
         return damaged("timestamp must be a non-empty string");
     }
     let crc = match crc {
-        None if foreign || count.is_some() => {
+        None if foreign || count.is_some() || clock.is_some() => {
             return damaged("members that need a checksum, and no checksum");
         }
         None => None,
@@ -269,7 +285,7 @@ pub(crate) fn first_line(line: &[u8]) -> FirstLine {
             None => return damaged("checksum is not eight hex digits"),
         },
     };
-    FirstLine::Header(LineHeader { version, count: count.and_then(integer), crc })
+    FirstLine::Header(LineHeader { version, count: count.and_then(integer), clock: clock.and_then(integer), crc })
 }
 
 /// The header line with the digits of its checksum as zeros, as they were when the checksum was computed.
@@ -343,7 +359,7 @@ pub(crate) fn read_document(bytes: &[u8], path: &str, mut each: impl FnMut(Text,
         json::push_compact(value, &mut compact);
         each(json::canonical_string(id).as_ref().into(), compact.into());
     }
-    Ok(Header { version, count: None })
+    Ok(Header { version, count: None, clock: None })
 }
 
 /// Members as JavaScript enumerates them: array indices first, ascending, then the others as they stand.
@@ -381,7 +397,7 @@ mod tests {
         let disk = MemoryBackend::new();
         let mut n = 0;
         let mut file = disk.create("s").unwrap();
-        write(&mut *file, 3, count, "2026-11-22T14:33:54.125Z", |out| {
+        write(&mut *file, &Header::new(3, count), "2026-11-22T14:33:54.125Z", |out| {
             n += 1;
             push_record(format!("\"r{n}\"").as_bytes(), format!("{{\"n\":{n}}}").as_bytes(), out);
             Ok(n < count)
@@ -393,7 +409,7 @@ mod tests {
     #[test]
     fn what_was_written_is_read_back() {
         let (header, records) = read_text(&written(3), 0).unwrap();
-        assert_eq!(header, Header { version: 3, count: Some(3) });
+        assert_eq!(header, Header::new(3, 3));
         assert_eq!(records.last().unwrap(), &("\"r3\"".to_owned(), "{\"n\":3}".to_owned()));
     }
 

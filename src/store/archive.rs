@@ -10,7 +10,6 @@ use crate::format::archive::Segment;
 use crate::format::manifest::Manifest;
 use crate::format::op::Text;
 use crate::format::{json, names};
-use std::cell::Cell;
 
 impl Store {
     /// Moves records to an archive segment. The ticket ends with [`Value::Count`].
@@ -188,8 +187,8 @@ impl Shared {
             }
             manifest.stats.archived_records = recounted.unwrap_or(manifest.stats.archived_records + added);
         };
-        let (several, renamed) = (disk.several.is_some(), Cell::new(false));
-        let published = self.publish(disk, job, snapshot, true, change, || {
+        let several = disk.several.is_some();
+        let published = self.publish(disk, job, snapshot, true, change, |count| {
             // Another agent may have added to it, or have written one of the records since they were taken.
             if several && (stored()? != old || self.inner().is_written_since(job.through, ids)) {
                 return Ok(false);
@@ -197,18 +196,18 @@ impl Shared {
             // ORDER: the segment is there, durably, before a manifest counts that no longer has its records. A crash
             // between the two leaves the records in both places; archiving them again gives the same segment.
             backend.rename(&temporary, &path)?;
-            renamed.set(true);
-            backend.sync_dir(names::ARCHIVE).map(|()| true)
-        });
-        if matches!(published, Ok(Published::Done)) || self.inner().failed.is_some() {
-            return published;
-        }
-        discard(backend, &temporary);
-        if renamed.get() {
-            match &old {
-                Some(bytes) => backend::replace(backend, &path, bytes)?,
-                None => discard(backend, &path),
+            let counts = backend.sync_dir(names::ARCHIVE).and_then(|()| count());
+            if counts.is_err() {
+                // Still under the lock: nobody has added to it.
+                match &old {
+                    Some(bytes) => backend::replace(backend, &path, bytes)?,
+                    None => discard(backend, &path),
+                }
             }
+            counts.map(|()| true)
+        });
+        if !matches!(published, Ok(Published::Done)) {
+            discard(backend, &temporary);
         }
         published
     }

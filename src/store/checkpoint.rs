@@ -238,15 +238,17 @@ impl Shared {
             records.iter().for_each(|(id, value)| snapshot::push_record(id, value, out));
             Ok(more)
         };
-        let (backend, version) = (&*self.backend, self.options.version);
+        let backend = &*self.backend;
+        let header =
+            snapshot::Header { clock: self.inner().clock(), ..snapshot::Header::new(self.options.version, count) };
         if self.options.agent.is_none() {
-            let path = write_snapshot(backend, version, count, Some(&current), next)?;
+            let path = write_snapshot(backend, &header, Some(&current), next)?;
             return Ok(Snapshot { path, _held: None });
         }
         // Others write snapshots as well: this name is taken at once. Nobody reads the file before a manifest names it.
         let (path, mut file) = create_after(backend, Some(&current), names::snapshot)?;
         let timestamp = clock::iso(clock::now_ms());
-        let written = snapshot::write(&mut *file, version, count, &timestamp, next);
+        let written = snapshot::write(&mut *file, &header, &timestamp, next);
         written.and_then(|()| backend.sync_dir(names::SNAPSHOTS)).inspect_err(|_| discard(backend, &path))?;
         Ok(Snapshot { path, _held: Some(file) })
     }
@@ -265,7 +267,7 @@ impl Shared {
         let met = job.tries < TRIES && disk.several.as_ref().is_some_and(|several| several.stale);
         let published = match (written, failed) {
             (Err(_), None) if met => Ok(Published::Stale),
-            (Ok(snapshot), None) => self.publish(disk, &job, snapshot, false, |_| {}, || Ok(true)),
+            (Ok(snapshot), None) => self.publish(disk, &job, snapshot, false, |_| {}, at_once),
             (Ok(snapshot), Some(error)) => {
                 discard(&*self.backend, &snapshot.path);
                 Err(error)
@@ -328,8 +330,9 @@ impl Shared {
 
     /// Makes a snapshot the current one, with a new log that holds what came after it.
     ///
-    /// `change` may change the manifest; `prepare` does what must be done just before it counts, and is false where the
-    /// snapshot turns out to be stale. `must`: waits for a checkpoint of another agent's.
+    /// `change` may change the manifest; `count` does what must be done just before it counts, and then calls what it is
+    /// given, which makes it count. It is false where the snapshot turns out to be stale. `must`: waits for a checkpoint of
+    /// another agent's.
     ///
     /// # Errors
     /// Nothing has changed then, and the new files are removed. Where only the last sync fails the new generation
@@ -341,11 +344,11 @@ impl Shared {
         snapshot: Snapshot,
         must: bool,
         change: impl FnOnce(&mut Manifest),
-        prepare: impl FnOnce() -> Result<bool>,
+        count: impl FnOnce(&dyn Fn() -> Result<()>) -> Result<bool>,
     ) -> Result<Published> {
         let backend = &*self.backend;
         if disk.several.is_some() {
-            return self.fold(disk, job, snapshot, must, change, prepare);
+            return self.fold(disk, job, snapshot, must, change, count);
         }
         let snapshot = &snapshot.path;
         // The last guard of records that were never loaded.
@@ -358,15 +361,13 @@ impl Shared {
             succeed(backend, &disk.manifest, snapshot, &next, job.count, self.options.version);
         change(&mut manifest);
         // ORDER: snapshot and log are durable, names included, before the manifest names them. And the manifest is
-        // written before `prepare`: a full disk, which could not take anything back, is met before it did anything.
+        // written before `count` is called: a full disk, which could not take anything back, is met before it did anything.
         let replaced = backend
             .sync_dir(names::OPS)
             .and_then(|()| backend::write_temporary(backend, names::MANIFEST, &manifest.to_bytes()))
             .and_then(|(temporary, _held)| {
-                let renamed = prepare()
-                    .and_then(|_| self.check_ours(disk))
-                    .and_then(|()| backend.rename(&temporary, names::MANIFEST));
-                renamed.inspect_err(|_| discard(backend, &temporary))
+                let rename = || self.check_ours(disk).and_then(|()| backend.rename(&temporary, names::MANIFEST));
+                count(&rename).inspect_err(|_| discard(backend, &temporary))
             });
         if let Err(error) = replaced {
             discard(backend, snapshot);
@@ -391,18 +392,22 @@ impl Shared {
     }
 }
 
+/// Nothing is to be done before a checkpoint counts.
+pub(super) fn at_once(count: &dyn Fn() -> Result<()>) -> Result<bool> {
+    count().map(|()| true)
+}
+
 /// Writes a snapshot under a new name, durably, name included.
 pub(super) fn write_snapshot(
     backend: &dyn StorageBackend,
-    version: u64,
-    count: u64,
+    header: &snapshot::Header,
     current: Option<&str>,
     next: impl FnMut(&mut Vec<u8>) -> Result<bool>,
 ) -> Result<String> {
     let path = free_snapshot_name(backend, current.and_then(names::number))?;
     let (temporary, mut file) = create_temporary(backend, &path)?;
     let timestamp = clock::iso(clock::now_ms());
-    let written = snapshot::write(&mut *file, version, count, &timestamp, next)
+    let written = snapshot::write(&mut *file, header, &timestamp, next)
         .and_then(|()| backend.rename(&temporary, &path))
         .inspect_err(|_| discard(backend, &temporary));
     written?;

@@ -1,6 +1,6 @@
 //! `flush`, `sync`, `close`, and the end of a process that did not close.
 
-use super::checkpoint::{Job, Published};
+use super::checkpoint::{Job, Published, at_once};
 use super::queue::{Item, Ticket, Value};
 use super::{Disk, Phase, Shared, Store};
 use crate::error::{Error, Result};
@@ -143,7 +143,7 @@ impl Shared {
             (self.stored_through(disk, &inner), inner.begin_moment(1))
         };
         let job = Job { through, count, waiting: Vec::new(), asked: true, tries, base: String::new() };
-        self.write_snapshot(count).and_then(|snapshot| self.publish(disk, &job, snapshot, false, |_| {}, || Ok(true)))
+        self.write_snapshot(count).and_then(|snapshot| self.publish(disk, &job, snapshot, false, |_| {}, at_once))
     }
 
     /// Ends a checkpoint that is being written, at its next piece, and removes its file.

@@ -3,6 +3,7 @@
 
 use super::enter::Turn;
 use super::queue::{Ack, Item, Value, Write};
+use super::several::Several;
 use super::{Disk, Durability, Inner, Notice, Shared, WriteMode};
 use crate::error::{Error, Result};
 use crate::format::op::Text;
@@ -133,7 +134,18 @@ impl Shared {
         // Told once it is certain that a manifest names what was written.
         self.inner().untold_through = Some(Vec::new());
         let committed = group.items == 0 || self.commit(disk, group);
-        let settled = self.end_append(disk, turn);
+        let settled = match disk.several.as_ref().map_or(Ok(true), Several::is_current) {
+            Ok(true) => Ok(()),
+            Ok(false) => {
+                drop(turn);
+                self.enter(disk)
+            }
+            Err(error) => {
+                // Before the lock is given back: nobody has read it.
+                self.take_untold_back(disk);
+                Err(error)
+            }
+        };
         let untold = self.inner().untold_through.take().unwrap_or_default();
         match settled {
             Ok(()) => drop(self.inner().tell(untold)),
@@ -146,6 +158,20 @@ impl Shared {
         }
         self.wake();
         committed
+    }
+
+    /// Takes off the log what was appended and nobody was told of, and puts it back at the front of the queue. What was
+    /// acknowledged before stays, and what stands before it.
+    fn take_untold_back(&self, disk: &mut Disk) {
+        let mut inner = self.inner();
+        let Some(untold) = &mut inner.untold_through else { return };
+        let keep = untold.iter().rposition(|write| write.ack == Ack::Done).map_or(0, |last| last + 1);
+        let back = untold.split_off(keep);
+        let first = back.iter().find_map(|write| write.ops.first()).map(|op| op.seq);
+        if let (Some(log), Some(first)) = (&mut disk.log, first) {
+            log.abandon_after(first - 1);
+        }
+        back.into_iter().rev().for_each(|write| inner.queue.push_front(Item::Write(write)));
     }
 
     fn commit(&self, disk: &mut Disk, group: &Group) -> bool {

@@ -102,6 +102,15 @@ impl Manifest {
             || seen.is_some_and(|seen| now.saturating_sub(seen) < LOCKLESS_MS)
     }
 
+    /// True if this manifest's generation is known to be later than another one.
+    fn comes_after(&self, other: &Manifest) -> bool {
+        let earlier = || self.previous.older.iter().map(|older| &older.path).chain(&self.previous.snapshot);
+        let number = |path: &String| names::number(path);
+        let first = earlier().chain([&self.current_snapshot]).filter_map(number).min();
+        let is_before_all = number(&other.current_snapshot).zip(first).is_some_and(|(number, first)| number < first);
+        is_before_all || earlier().any(|path| *path == other.current_snapshot)
+    }
+
     /// Enters an agent's log.
     fn enter(&mut self, agent: &str, path: &str) {
         self.other.remove(COMPACTING);
@@ -236,16 +245,6 @@ impl Shared {
         Ok(Some(alone))
     }
 
-    /// Something was appended: sees to it that it stands in a log that the manifest names, or is part of its snapshot.
-    pub(super) fn end_append(&self, disk: &mut Disk, turn: Turn) -> Result<()> {
-        match &disk.several {
-            Some(several) if !several.is_current()? => {}
-            _ => return Ok(()),
-        }
-        drop(turn);
-        self.enter(disk)
-    }
-
     /// Beside agents that know no lock: what a checkpoint of theirs has not taken along is entered anew, and so is a log
     /// whose entry they have overwritten. To be called when the others have been met. True if there was anything to do.
     pub(super) fn keep_left_over(&self, disk: &mut Disk) -> Result<bool> {
@@ -268,14 +267,14 @@ impl Shared {
     }
 
     /// True if the manifest is of an earlier generation than the one that is known: an agent that knows no lock had read
-    /// it before, and has written it with its own entry.
+    /// it before, and has written it with its own entry. Which ones are earlier the known one says, as far as it goes
+    /// back; before that names tell. (A checkpoint of somebody whose clock is behind has a smaller name than ours.)
     pub(super) fn is_rolled_back(&self, disk: &Disk) -> Result<bool> {
         if disk.several.as_ref().is_none_or(|several| several.member.is_none()) {
             return Ok(false);
         }
         let (manifest, _) = pin_manifest(&*self.backend)?;
-        let number = |manifest: &Manifest| names::number(&manifest.current_snapshot);
-        Ok(number(&manifest) < number(&disk.manifest) && self.backend.stat(&disk.manifest.current_snapshot).is_ok())
+        Ok(disk.manifest.comes_after(&manifest) && self.backend.stat(&disk.manifest.current_snapshot).is_ok())
     }
 
     /// Puts the manifest of the later generation back in that case, with the entries of agents that have come since. To

@@ -76,10 +76,10 @@ impl Shared {
         snapshot: Snapshot,
         must: bool,
         change: impl FnOnce(&mut Manifest),
-        prepare: impl FnOnce() -> Result<bool>,
+        count: impl FnOnce(&dyn Fn() -> Result<()>) -> Result<bool>,
     ) -> Result<Published> {
         let backend = &*self.backend;
-        let folded = self.fold_alone(disk, job, &snapshot.path, must, change, prepare);
+        let folded = self.fold_alone(disk, job, &snapshot.path, must, change, count);
         // Where only what comes after the manifest's rename has failed, it is the current one.
         if !matches!(folded, Ok(Published::Done)) && disk.manifest.current_snapshot != snapshot.path {
             discard(backend, &snapshot.path);
@@ -94,7 +94,7 @@ impl Shared {
         snapshot: &str,
         must: bool,
         change: impl FnOnce(&mut Manifest),
-        prepare: impl FnOnce() -> Result<bool>,
+        count: impl FnOnce(&dyn Fn() -> Result<()>) -> Result<bool>,
     ) -> Result<Published> {
         let backend = &*self.backend;
         let Some(several) = &mut disk.several else { return Err(Error::NotOpen) };
@@ -141,10 +141,7 @@ impl Shared {
         // ORDER: as in `publish`.
         let replaced =
             backend::write_temporary(backend, names::MANIFEST, &manifest.to_bytes()).and_then(|(temporary, _held)| {
-                let renamed = match prepare() {
-                    Ok(true) => backend.rename(&temporary, names::MANIFEST).map(|()| true),
-                    other => other,
-                };
+                let renamed = count(&|| backend.rename(&temporary, names::MANIFEST));
                 if !matches!(renamed, Ok(true)) {
                     discard(backend, &temporary);
                 }

@@ -173,7 +173,7 @@ mod tests {
             return [b"{\"version\":1,\"timestamp\":\"t\"}\n".to_vec(), lines].concat();
         }
         let mut file = disk.create("s").unwrap();
-        snapshot::write(&mut *file, 1, records.len() as u64, "t", |out| {
+        snapshot::write(&mut *file, &snapshot::Header::new(1, records.len() as u64), "t", |out| {
             out.append(&mut lines);
             Ok(false)
         })

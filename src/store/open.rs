@@ -94,7 +94,7 @@ impl Opening {
     pub(super) fn read(self) -> Result<Self> {
         let (backend, options) = (&*self.backend, &self.options);
         let mut attempt = 0;
-        let (manifest, (stored_version, mut state, scans)) = loop {
+        let (manifest, (header, mut state, scans)) = loop {
             attempt += 1;
             let Some(manifest) = read_manifest(backend)? else {
                 if options.read_only {
@@ -113,6 +113,7 @@ impl Opening {
                 Err(error) => return Err(error),
             }
         };
+        let stored_version = header.version;
         if stored_version > options.version {
             let path = backend.full_path(&manifest.current_snapshot);
             return Err(Error::NewerVersion { stored: stored_version, requested: options.version, path });
@@ -123,7 +124,7 @@ impl Opening {
         if let Some(name) = options.agent.as_ref().filter(|_| !options.read_only) {
             let id = json::quote(name).as_slice().into();
             state.agent = Some(Agent { id, clock: 0, floor: manifest.clock() });
-            state.see_clocks(manifest.clock());
+            state.see_clocks(manifest.clock().max(header.clock.unwrap_or_default()));
         }
         Ok(Opening { manifest: Some(manifest), stored_version, state, scans, ..self })
     }
@@ -404,8 +405,8 @@ fn is_derived(folder: &str, name: &str) -> bool {
     }
 }
 
-/// Version of the records, the state, and the logs that led to it.
-pub(super) type Generation = (u64, State, Vec<Scan>);
+/// The header of the snapshot, the state, and the logs that led to it.
+pub(super) type Generation = (snapshot::Header, State, Vec<Scan>);
 
 /// Reads the snapshot and the logs that a manifest names.
 pub(super) fn load_generation(
@@ -425,7 +426,7 @@ pub(super) fn load_generation(
     for op in merged(&scans, manifest.active_agent_ops.is_some()) {
         state.replay(&op.id, op.data.clone(), op.logged.clone());
     }
-    Ok((header.version, state, scans))
+    Ok((header, state, scans))
 }
 
 fn load_snapshot(backend: &dyn StorageBackend, manifest: &Manifest, records: &mut Records) -> Result<snapshot::Header> {
@@ -487,7 +488,7 @@ pub(super) fn merged(scans: &[Scan], several: bool) -> Vec<&Loaded> {
 
 /// Makes the files of an empty store.
 pub(super) fn create_store(backend: &dyn StorageBackend, version: u64) -> Result<Manifest> {
-    let current_snapshot = write_snapshot(backend, version, 0, None, |_| Ok(false))?;
+    let current_snapshot = write_snapshot(backend, &snapshot::Header::new(version, 0), None, |_| Ok(false))?;
     let (active_ops, mut file) = create_numbered(backend, names::ops)?;
     file.sync()?;
     backend.sync_dir(names::OPS)?;
@@ -530,12 +531,15 @@ pub(super) fn fold_at_open(shared: &Shared, segments: Vec<(String, Segment)>) ->
     });
     let job = Job { through, count, waiting: Vec::new(), asked: true, tries: 0, base: String::new() };
     let published = written.and_then(|()| shared.write_snapshot(count)).and_then(|snapshot| {
-        let prepare = || {
+        let count = |count: &dyn Fn() -> Result<()>| {
             // A segment says which version its records have: one that was renamed before a crash is not migrated twice.
             prepared.iter().try_for_each(|((temporary, _), path)| backend.rename(temporary, path))?;
-            if prepared.is_empty() { Ok(true) } else { backend.sync_dir(names::ARCHIVE).map(|()| true) }
+            if !prepared.is_empty() {
+                backend.sync_dir(names::ARCHIVE)?;
+            }
+            count().map(|()| true)
         };
-        shared.publish(&mut disk, &job, snapshot, true, |_| {}, prepare).and_then(|published| {
+        shared.publish(&mut disk, &job, snapshot, true, |_| {}, count).and_then(|published| {
             if published == Published::Done {
                 return Ok(());
             }

@@ -42,7 +42,7 @@ pub(super) fn load_end(backend: &dyn StorageBackend, options: &Options, manifest
         }
     };
     let scans = manifest.logs().iter().map(read).collect::<Result<Vec<_>>>()?;
-    Ok((snapshot.header().version, empty_state(options), scans))
+    Ok((snapshot.header().clone(), empty_state(options), scans))
 }
 
 /// True if somebody has removed all logs.

@@ -330,12 +330,12 @@ impl Shared {
     /// Takes over a generation that somebody else has made. `whole`: every operation that it holds has been read, or
     /// stands in its logs.
     fn begin_generation(&self, disk: &mut Disk, manifest: &Manifest, loaded: open::Generation, whole: bool) {
-        let (_, mut state, scans) = loaded;
+        let (header, mut state, scans) = loaded;
         let Some(several) = &mut disk.several else { return };
         several.stale = true;
         let mut inner = self.inner();
         state.agent.clone_from(&inner.state.agent);
-        state.see_clocks(manifest.clock());
+        state.see_clocks(manifest.clock().max(header.clock.unwrap_or_default()));
         let own = disk.log.as_ref().map(|log| log.path());
         inner.records_at_checkpoint = manifest.stats.active_records;
         let told = inner.beneath_queue(|inner| {
@@ -362,6 +362,13 @@ fn name_of(op: &Op) -> Option<(u64, Vec<u8>, Vec<u8>)> {
 }
 
 impl Inner {
+    /// The greatest clock that was seen, in a store that agents have written.
+    pub(super) fn clock(&self) -> Option<u64> {
+        let known = self.manifest.clock();
+        let clock = self.state.agent.as_ref().map_or(known, |agent| agent.clock.max(known));
+        (clock > 0).then_some(clock)
+    }
+
     /// The agent's log is a new one: undo reaches only what comes from here on. To be called beneath the queue.
     fn begin_log(&mut self) {
         if let Some(agent) = &mut self.state.agent {

@@ -6,7 +6,7 @@ use opslog_native::{Error, Result};
 use std::io::Read;
 use std::sync::{Arc, Mutex};
 
-/// A call that would change something.
+/// A call that would change something, or a look whether something has changed.
 #[derive(Debug, Clone, Copy)]
 pub struct Call<'a> {
     pub syscall: &'static str,
@@ -121,11 +121,25 @@ impl StorageBackend for Faulty {
     }
 
     fn pin(&self, path: &str) -> Result<(Vec<u8>, Box<dyn Pinned>)> {
-        self.disk.pin(path)
+        let (bytes, pinned) = self.disk.pin(path)?;
+        Ok((bytes, Box::new(FaultyPin { disk: self.clone(), path: path.to_owned(), pinned })))
     }
 
     fn is_abandoned(&self, path: &str) -> bool {
         self.disk.is_abandoned(path)
+    }
+}
+
+struct FaultyPin {
+    disk: Faulty,
+    path: String,
+    pinned: Box<dyn Pinned>,
+}
+
+impl Pinned for FaultyPin {
+    fn is_current(&self) -> Result<bool> {
+        self.disk.check("stat", &self.path, &[])?;
+        self.pinned.is_current()
     }
 }
 
