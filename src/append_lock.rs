@@ -197,11 +197,10 @@ mod tests {
     #[test]
     fn who_waits_to_be_alone_comes_before_later_appends() {
         let dir = tempfile::tempdir().unwrap();
-        let a = AppendLock::open(dir.path()).unwrap();
+        let [a, b, other] = [(); 3].map(|()| AppendLock::open(dir.path()).unwrap());
         let held = a.shared(true).unwrap().unwrap();
         std::thread::scope(|scope| {
-            let waiting = scope.spawn(|| AppendLock::open(dir.path()).unwrap().alone(NOW).map(drop));
-            let b = AppendLock::open(dir.path()).unwrap();
+            let waiting = scope.spawn(|| other.alone(NOW).map(drop));
             // Sooner or later the other is at the gate.
             while b.shared(false).unwrap().is_some() {
                 std::thread::yield_now();

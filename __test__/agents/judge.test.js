@@ -97,6 +97,12 @@ describe("what others see", () => {
     expect(judge({ "a/0": "a:2", "a/1": "a:3" }, { "a/0": "a:1" })).toBe(1);
     expect(judge({ "a/1": "a:3" })).toBe(1);
   });
+
+  it("through upstream may lack a line while another one is taken back", () => {
+    const judge = (since, at) => judgeUpstreamSights(histories, [{ ...sight({ "a/1": "a:4" }, since, at), how: "open" }]).length;
+    expect([judge(45, 95), judge(55, 95), judge(65, 95)]).toEqual([0, 0, 1]);
+    expect(judgeUpstreamSights(histories, [{ ...sight({ "a/1": "a:9" }, 45, 95), how: "open" }])).toHaveLength(1);
+  });
 });
 
 describe("a record that all write", () => {

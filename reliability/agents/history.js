@@ -40,6 +40,8 @@ export class History {
   clocked = new Map();
   /** This agent's last operation on each shared record. @type {Map<string, string>} */
   #last = new Map();
+  /** When operations were taken back, or may have been. @type {{ from: number, to: number }[]} */
+  undos = [];
   /** Names of all that was ever tried, and when. @type {Map<string, number>} */
   tried = new Map();
   #place = "";
@@ -88,7 +90,10 @@ export class History {
   #done(call, from, at, result) {
     const { counts } = this;
     counts.acknowledged++;
-    if (call.do === "undo") counts[result === true ? "undone" : "notUndone"]++;
+    if (call.do === "undo") {
+      counts[result === true ? "undone" : "notUndone"]++;
+      if (result === true) this.undos.push({ from, to: at });
+    }
     if (call.do === "archive" && result !== 0) counts.archives++;
     if (call.do === "compact") counts.compactions++;
     if (call.do === "open") counts.opens++;
@@ -127,6 +132,7 @@ export class History {
   /** @param {Call} call @param {number} from */
   #unanswered(call, from) {
     this.counts.unanswered++;
+    if (call.do === "undo") this.undos.push({ from, to: Infinity });
     this.#try(call, from, Infinity);
     this.worlds = this.worlds.flatMap((world) => {
       const calls = call.do === "together" ? call.parts.map((_, at) => ({ ...call, parts: call.parts.slice(0, at + 1) })) : [call];

@@ -36,7 +36,8 @@ export function judgeSights(histories, sights) {
 /**
  * A reader of upstream's finds the snapshot and one log: older records, and half a batch, but nothing older than it has
  * found before, of what was acknowledged by then. Its refresh counts lines, which an undo leads astray: there each value
- * is one that was written.
+ * is one that was written. So it is where an operation is taken back while a log is read: it reads in pieces, goes on where
+ * the undone line ended, in the middle of another line now, and leaves that one out without a word.
  * @param {Map<string, History>} histories
  * @param {Sight[]} sights of one reader, in order
  * @returns {string[]} what is wrong
@@ -49,7 +50,8 @@ export function judgeUpstreamSights(histories, sights) {
   for (const { seen, how, since, at, who } of sights) {
     problems.push(...strangers(histories, seen, at).map((text) => `${who} (upstream, ${how}): ${text}`));
     if (how !== "open") continue;
-    for (const [agent, { worlds }] of histories) {
+    for (const [agent, { worlds, undos }] of histories) {
+      if (undos.some(({ from, to }) => from <= at && to >= since)) continue;
       const text = ownPart(seen, agent);
       const legal = worlds.filter((world) => {
         const first = firsts.get(world) ?? 0;

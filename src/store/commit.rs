@@ -134,18 +134,7 @@ impl Shared {
         // Told once it is certain that a manifest names what was written.
         self.inner().untold_through = Some(Vec::new());
         let committed = group.items == 0 || self.commit(disk, group);
-        let settled = match disk.several.as_ref().map_or(Ok(true), Several::is_current) {
-            Ok(true) => Ok(()),
-            Ok(false) => {
-                drop(turn);
-                self.enter(disk)
-            }
-            Err(error) => {
-                // Before the lock is given back: nobody has read it.
-                self.take_untold_back(disk);
-                Err(error)
-            }
-        };
+        let settled = self.confirm(disk, turn);
         let untold = self.inner().untold_through.take().unwrap_or_default();
         match settled {
             Ok(()) => drop(self.inner().tell(untold)),
@@ -158,6 +147,22 @@ impl Shared {
         }
         self.wake();
         committed
+    }
+
+    /// Something was appended: sees to it that it stands in a log that the manifest names, or is part of its snapshot.
+    fn confirm(&self, disk: &mut Disk, turn: Turn) -> Result<()> {
+        match once_more(|| disk.several.as_ref().map_or(Ok(true), Several::is_current)) {
+            Ok(true) => Ok(()),
+            Ok(false) => {
+                drop(turn);
+                once_more(|| self.enter(disk))
+            }
+            Err(error) => {
+                // Before the lock is given back: nobody has read it.
+                self.take_untold_back(disk);
+                Err(error)
+            }
+        }
     }
 
     /// Takes off the log what was appended and nobody was told of, and puts it back at the front of the queue. What was
@@ -317,6 +322,14 @@ impl Shared {
         self.gauge.note(log, 0);
         self.inner().note_unsynced(false);
         Ok(())
+    }
+}
+
+/// Makes a call a second time where the storage let it down: what was done before it cannot simply be taken back.
+fn once_more<T>(mut call: impl FnMut() -> Result<T>) -> Result<T> {
+    match call() {
+        Err(Error::Io { .. }) => call(),
+        other => other,
     }
 }
 

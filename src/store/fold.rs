@@ -158,13 +158,15 @@ impl Shared {
             several.covered = 0;
         }
         self.inner().cover_among_agents(job, manifest);
-        if let Err(error) = backend.sync_dir("").and_then(|()| self.meet_others(disk)) {
+        if let Err(error) = backend.sync_dir("") {
             self.poison(error.clone());
             return Err(error);
         }
         if let Some(Several { member: Some(member), .. }) = &mut disk.several {
             member.begin_after(&disk.manifest);
         }
+        // What cannot be read now is read before the next append: the manifest that is known has been replaced.
+        let _ = self.meet_others(disk);
         for path in superseded {
             discard(backend, &path);
         }
