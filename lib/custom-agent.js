@@ -26,8 +26,8 @@ import { byClockAndAgent, common, shown, textOf, withOthers } from "./operations
 
 /** @typedef {import("../index.js").Manifest} Manifest */
 /** @typedef {import("../index.js").Operation} Operation */
-/** @typedef {import("./custom-store.js").Generation} Generation */
-/** @typedef {import("./custom-store.js").Files} Files */
+/** @typedef {import("./custom-files.js").CustomFiles} CustomFiles */
+/** @typedef {import("./custom-files.js").Generation} Generation */
 
 /** How long a call waits for the compaction lock, and between two tries. Milliseconds. */
 const PATIENCE = 5_000;
@@ -67,13 +67,12 @@ export class Agent {
 
   /**
    * @param {string} id
-   * @param {Files} files
-   * @param {boolean} skipLoad
+   * @param {CustomFiles} files
    */
-  constructor(id, files, skipLoad) {
+  constructor(id, files) {
     this.#id = id;
     this.#files = files;
-    this.#skipLoad = skipLoad;
+    this.#skipLoad = files.settings.skipLoad;
   }
 
   get id() {
@@ -89,23 +88,23 @@ export class Agent {
    * @returns {Promise<Generation>}
    */
   async load() {
-    const { call, load, undisturbed } = this.#files;
-    const [loaded, version] = await undisturbed(load);
+    const files = this.#files;
+    const [loaded, version] = await files.undisturbed(() => files.load());
     this.#manifestVersion = version;
     if (loaded !== undefined) return loaded;
     this.#manifestVersion = undefined;
     return this.locked(async () => {
       // Another agent may have been first.
-      const found = await load();
+      const found = await files.load();
       if (found !== undefined) return found;
-      const version = this.#files.version;
-      const currentSnapshot = await call("writeSnapshot", new Map(), version);
-      const activeOps = await call("createAgentOpsFile", this.#id);
+      const version = files.settings.version;
+      const currentSnapshot = await files.call("writeSnapshot", new Map(), version);
+      const activeOps = await files.call("createAgentOpsFile", this.#id);
       const now = new Date().toISOString();
       const stats = { activeRecords: 0, archivedRecords: 0, opsCount: 0, created: now, lastCheckpoint: now };
       const activeAgentOps = { [this.#id]: activeOps };
       const manifest = { version, currentSnapshot, activeOps, activeAgentOps, archiveSegments: [], stats };
-      await call("writeManifest", manifest);
+      await files.call("writeManifest", manifest);
       return { manifest, records: new Map(), version, operations: [] };
     });
   }
@@ -193,23 +192,23 @@ export class Agent {
 
   /** Enters this agent into the manifest, with the operations of its log that no checkpoint has taken along. */
   async #registerNow() {
-    const { call } = this.#files;
+    const files = this.#files;
     const { compacting, ...manifest } = /** @type {Manifest & { compacting?: string, agentsUnderLock?: unknown }} */ (await this.#readManifest());
     const named = ownLog(manifest, this.#id);
     // Its last holder appended under a lock that this one does not know: others must not rely on it.
     const underLock = isUnderLock(manifest, this.#id);
     if (underLock) manifest.agentsUnderLock = underLockOf(manifest).filter((id) => id !== this.#id);
     // Whoever began a checkpoint is gone: its lock is free.
-    if (compacting !== undefined || underLock) await call("writeManifest", manifest);
+    if (compacting !== undefined || underLock) await files.call("writeManifest", manifest);
     if (named === undefined) {
       const single = manifest.activeAgentOps === undefined;
       // Overwritten by a peer that knew nothing of the lock: the log is as good as ever.
       const overwritten = this.path !== "" && manifest.currentSnapshot === this.#base && !single;
-      const path = overwritten ? this.path : await call("createAgentOpsFile", this.#id);
+      const path = overwritten ? this.path : await files.call("createAgentOpsFile", this.#id);
       if (single) await this.#keepSingleWritersLog(manifest, path);
       else if (!overwritten && this.path !== "") await this.#keepOwnLog(manifest, path);
       const others = single ? {} : manifest.activeAgentOps;
-      await call("writeManifest", { ...manifest, activeAgentOps: { ...others, [this.#id]: path } });
+      await files.call("writeManifest", { ...manifest, activeAgentOps: { ...others, [this.#id]: path } });
       this.#isNewLog ||= path !== this.path;
       this.path = path;
     } else if (named !== this.path) {
@@ -228,19 +227,19 @@ export class Agent {
    * @param {string} path
    */
   async #keepOwnLog(manifest, path) {
-    const { call, load } = this.#files;
-    const own = await call("readOps", this.path);
+    const files = this.#files;
+    const own = await files.call("readOps", this.path);
     const { folded } = manifest;
     const counted = folded !== undefined && Object.hasOwn(folded, this.path);
     // COMPAT: a checkpoint of upstream's does not say how far it has come.
-    const rest = counted ? own.slice(folded[this.path]) : missing(/** @type {Generation} */ (await load()), own);
+    const rest = counted ? own.slice(folded[this.path]) : missing(/** @type {Generation} */ (await files.load()), own);
     if (rest.length === 0) return;
     /** @type {Operation[]} */
     const taken = [];
-    for (const [log, count] of Object.entries(folded ?? {})) taken.push(...(await call("readOps", log)).slice(0, count));
-    const there = new Set((await call("readOps", path)).map(textOf));
+    for (const [log, count] of Object.entries(folded ?? {})) taken.push(...(await files.call("readOps", log)).slice(0, count));
+    const there = new Set((await files.call("readOps", path)).map(textOf));
     const kept = withLater(rest, taken).filter((operation) => !there.has(textOf(operation)));
-    if (kept.length > 0) await call("appendOps", path, kept.map(shown));
+    if (kept.length > 0) await files.call("appendOps", path, kept.map(shown));
   }
 
   /**
@@ -274,15 +273,15 @@ export class Agent {
    *   caller wants to see the others' operations, also where the records were not loaded.
    */
   async refresh({ locked = false, asked = false } = {}) {
-    const { readLogs, loadSnapshot, handOver, undisturbed } = this.#files;
+    const files = this.#files;
     if (ownLog(await this.#readManifest(), this.#id) !== this.path) {
       await (locked ? this.#registerNow() : this.#register());
     }
-    const [read, version] = await undisturbed(async () => {
+    const [read, version] = await files.undisturbed(async () => {
       const manifest = await this.#readManifest();
       const same = manifest.currentSnapshot === this.#manifest.currentSnapshot;
-      const snapshot = same || this.#skipLoad ? undefined : await loadSnapshot(manifest.currentSnapshot);
-      return { manifest, same, snapshot, operations: await this.#withUnsettled(manifest, await readLogs(manifest)) };
+      const snapshot = same || this.#skipLoad ? undefined : await files.loadSnapshot(manifest.currentSnapshot);
+      return { manifest, same, snapshot, operations: await this.#withUnsettled(manifest, await files.readLogs(manifest)) };
     });
     const { manifest, operations, snapshot } = read;
     const handle = this.#handle;
@@ -306,7 +305,7 @@ export class Agent {
       if (refused) throw toError(refused);
       this.#untold.push(...fresh);
     } else {
-      const { pages, failure } = native.externalRebaseAnew(handle, handOver({ manifest, ...snapshot, operations }).handle);
+      const { pages, failure } = native.externalRebaseAnew(handle, files.handOver({ manifest, ...snapshot, operations }).handle);
       if (failure !== undefined) throw toError(failure);
       this.#untold.push(...withOthers(fresh, pages));
     }
@@ -390,10 +389,10 @@ export class Agent {
    * @param {Operation[]} operations
    */
   async append(operations) {
-    const { call } = this.#files;
-    await call("appendOps", this.path, operations.map(shown));
+    const files = this.#files;
+    await files.call("appendOps", this.path, operations.map(shown));
     // Under the lock there is no checkpoint that may or may not have taken them along.
-    if ((await call("getManifestVersion")) !== this.#manifestVersion) await this.#register();
+    if ((await files.call("getManifestVersion")) !== this.#manifestVersion) await this.#register();
   }
 
   /**
@@ -413,10 +412,10 @@ export class Agent {
    * @returns {Promise<boolean>}
    */
   async takeBack(operations) {
-    const { call } = this.#files;
+    const files = this.#files;
     return this.locked(async () => {
       const manifest = /** @type {Manifest & { folded?: Record<string, number> }} */ (await this.#readManifest());
-      const log = (await call("readOps", this.path)).map(textOf);
+      const log = (await files.call("readOps", this.path)).map(textOf);
       const tried = operations.map(textOf);
       let found = Math.min(log.length, tried.length);
       while (found > 0 && !tried.slice(0, found).every((text, i) => text === log[log.length - found + i])) found--;
@@ -424,13 +423,13 @@ export class Agent {
       const taken = Object.hasOwn(folded, this.path) && folded[this.path] > log.length - found;
       const named = ownLog(manifest, this.#id);
       // Copied by a call that failed afterwards.
-      const copied = named !== undefined && named !== this.path && (await call("readOps", named)).some((other) => textOf(other) === tried[0]);
+      const copied = named !== undefined && named !== this.path && (await files.call("readOps", named)).some((other) => textOf(other) === tried[0]);
       if (found > 0 && (taken || copied)) {
-        if (found < tried.length) await call("appendOps", this.path, operations.slice(found).map(shown));
+        if (found < tried.length) await files.call("appendOps", this.path, operations.slice(found).map(shown));
         await this.#registerNow();
         return true;
       }
-      for (; found > 0; found--) await call("truncateLastOp", this.path);
+      for (; found > 0; found--) await files.call("truncateLastOp", this.path);
       return false;
     });
   }
@@ -441,12 +440,12 @@ export class Agent {
    * @param {string} path The log.
    */
   async putBack(operation, path) {
-    const { call } = this.#files;
+    const files = this.#files;
     const text = textOf(operation);
-    if ((await call("readOps", path)).some((other) => textOf(other) === text)) return;
+    if ((await files.call("readOps", path)).some((other) => textOf(other) === text)) return;
     await this.#registerNow();
-    if (this.path !== path && (await call("readOps", this.path)).some((other) => textOf(other) === text)) return;
-    await call("appendOps", this.path, [shown(operation)]);
+    if (this.path !== path && (await files.call("readOps", this.path)).some((other) => textOf(other) === text)) return;
+    await files.call("appendOps", this.path, [shown(operation)]);
   }
 
   /**
@@ -466,9 +465,9 @@ export class Agent {
    * @returns {Promise<{ late: Operation[], folded: Record<string, number> }>}
    */
   async late(path) {
-    const { call } = this.#files;
+    const files = this.#files;
     const current = await this.#readManifest();
-    await call("writeManifest", /** @type {Manifest} */ ({ ...current, compacting: path }));
+    await files.call("writeManifest", /** @type {Manifest} */ ({ ...current, compacting: path }));
     this.#manifestVersion = undefined;
     /** @type {Record<string, number>} */
     const folded = {};
@@ -477,7 +476,7 @@ export class Agent {
     const earlier = /** @type {{ folded?: Record<string, number> }} */ (this.#manifest).folded ?? {};
     const unsettled = [...this.#unsettled.keys()].filter((log) => Object.hasOwn(earlier, log));
     for (const log of new Set([...logsOf(this.#manifest), ...logsOf(current), ...unsettled])) {
-      const operations = await call("readOps", log);
+      const operations = await files.call("readOps", log);
       folded[log] = operations.length;
       all.push(...(Object.hasOwn(earlier, log) ? operations.slice(earlier[log]) : operations));
     }

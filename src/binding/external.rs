@@ -1,4 +1,4 @@
-//! Exports for stores whose files a JavaScript object keeps. See `lib/custom-store.js`, which calls them.
+//! Exports for stores whose files a JavaScript object keeps. See `lib/custom-store.js` and its parts, which call them.
 
 use super::errors::Failure;
 use super::options::OpenOptions;

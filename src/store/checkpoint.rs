@@ -28,7 +28,7 @@ const PIECE_BYTES: usize = 256 << 10;
 const KEEP_LOGS_MS: u64 = 60_000;
 /// And how many bytes of them: heavy updates would fill the disk within that minute.
 const KEEP_LOGS_BYTES: u64 = 4 << 20;
-/// And how many, as in `lib/custom-store.js`: the manifest names each. A store that makes a checkpoint every few
+/// And how many, as in `lib/custom-writer.js`: the manifest names each. A store that makes a checkpoint every few
 /// operations supersedes 64 logs in less than a second, and a reader on a busy machine needs longer than that.
 const KEEP_LOGS: usize = 256;
 /// Fewer where several agents have one each: who falls further behind reads the snapshot.
