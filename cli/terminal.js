@@ -182,12 +182,12 @@ export function visible(json) {
 }
 
 /**
- * A message that may quote a text of a store's, on one line of a terminal.
+ * A message that may quote a text of a store's. It may have several lines.
  * @param {string} message
  */
 export function shown(message) {
   // eslint-disable-next-line no-control-regex -- a terminal obeys these
-  return visible(message.replaceAll(/[\x00-\x1f]/g, (character) => JSON.stringify(character).slice(1, -1)));
+  return visible(message.replaceAll(/[\x00-\x09\x0b-\x1f]/g, (character) => JSON.stringify(character).slice(1, -1)));
 }
 
 /**

@@ -103,6 +103,12 @@ describe("what is not there", () => {
   });
 });
 
+it("an addon that cannot be loaded ends with code 3, in as many lines as it takes to say why", () => {
+  const missing = join(temporaryDirectory(), "missing.node");
+  const { status, stderr } = opslog(["info", CLEAN], { env: { OPSLOG_NATIVE_BINDING: missing } });
+  expect([status, stderr]).toEqual([3, expect.stringMatching(/^opslog: .*missing\.node\nThere is no such file\.\n$/)]);
+});
+
 describe("a pipe whose reader ends first", () => {
   it.each(["list", "log", "export"])("ends %s as well, without a word", async (command) => {
     const dir = join(temporaryDirectory(), "store");
