@@ -13,8 +13,8 @@
  * counts, which is complete: only the segments must be the same as before); the copy's disk is full (what was made is
  * removed).
  */
-import { mkdir, open, readdir, rm, stat, truncate } from "node:fs/promises";
-import { dirname, join, resolve } from "node:path";
+import { mkdir, open, readdir, realpath, rm, stat, truncate } from "node:fs/promises";
+import { basename, dirname, join, resolve } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
 import { makeFolder, ownTemporary, replaceFile, syncFolder } from "../lib/durable.js";
 import { CliError, EXIT } from "./failures.js";
@@ -60,9 +60,20 @@ export async function copyStore(from, to, terminal, label) {
  * @param {string} to
  */
 async function refuseInside(from, to) {
-  if (`${resolve(to)}/`.startsWith(`${resolve(from)}/`)) {
+  if (`${await realPath(to)}/`.startsWith(`${await realPath(from)}/`)) {
     throw new CliError(EXIT.usage, `${to} lies within ${from}`, { remedy: "copy to a directory outside of the store" });
   }
+}
+
+/**
+ * An absolute path without links, also of what does not exist yet.
+ * @param {string} path
+ * @returns {Promise<string>}
+ */
+async function realPath(path) {
+  const absolute = resolve(path);
+  const above = dirname(absolute);
+  return realpath(absolute).catch(async () => (above === absolute ? absolute : join(await realPath(above), basename(absolute))));
 }
 
 /**

@@ -34,11 +34,20 @@ export function terminal({ json, color, onFailure }) {
   const { NO_COLOR, TERM } = process.env;
   const toFile = isFile(stdout.fd);
   const wanted = color && !json && (NO_COLOR === undefined || NO_COLOR === "") && TERM !== "dumb";
+  /** @type {Promise<void> | undefined} */
+  let draining;
   /** @param {string} text */
   const write = (text) => {
     if (toFile) return writeWhole(stdout.fd, text, onFailure);
     if (stdout.write(text)) return undefined;
-    return /** @type {Promise<void>} */ (new Promise((resolve) => stdout.once("drain", () => resolve())));
+    // One for all that wait: not every caller waits before it writes on.
+    draining ??= new Promise((resolve) => {
+      stdout.once("drain", () => {
+        draining = undefined;
+        resolve();
+      });
+    });
+    return draining;
   };
   return {
     json,

@@ -1,6 +1,6 @@
 /** backup and restore, export and import, compact and upgrade. */
 import { spawnSync } from "node:child_process";
-import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { run as restore } from "../../cli/commands/restore.js";
@@ -36,9 +36,12 @@ describe("backup and restore", () => {
     const before = treeOf(dir);
     const full = temporaryDirectory();
     writeFileSync(join(full, "mine"), "mine");
+    const link = join(temporaryDirectory(), "link");
+    symlinkSync(dir, link, "junction");
     for (const command of ["backup", "restore"]) {
       expect(json([command, dir, full], { exit: 3 })).toMatchObject({ code: "ENOTEMPTY", message: expect.stringContaining("mine") });
       expect(json([command, dir, join(dir, "within")], { exit: 2 }).message).toContain("lies within");
+      expect(json([command, dir, join(link, "with/in")], { exit: 2 }).message).toContain("lies within");
     }
     expect(readdirSync(full)).toEqual(["mine"]);
     expect(treeOf(dir)).toEqual(before);
