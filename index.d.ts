@@ -398,8 +398,8 @@ export declare class Store<T = Record<string, unknown>> {
 
   /**
    * Calls `callback` with new operations as they come, looking every `intervalMs` milliseconds (default: 1000). What
-   * it throws is an uncaught exception. A look that fails is told on stderr, and the watch goes on. Keeps the process
-   * alive; a second call replaces the first.
+   * it throws is an uncaught exception. A look that fails is told to {@link StoreOptions.onError}, and the watch goes on.
+   * Keeps the process alive; a second call replaces the first.
    */
   watch(callback: (ops: Operation<T>[]) => void, intervalMs?: number): void;
 

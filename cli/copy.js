@@ -13,10 +13,9 @@
  * counts, which is complete: only the segments must be the same as before); the copy's disk is full (what was made is
  * removed).
  */
-import { mkdir, open, readdir, rm, stat, truncate } from "node:fs/promises";
-import { dirname, join, resolve } from "node:path";
+import { mkdir, open, readdir, realpath, rm, stat, truncate } from "node:fs/promises";
+import { basename, dirname, join, resolve } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
-import { validateManifest } from "../index.js";
 import { makeFolder, ownTemporary, replaceFile, syncFolder } from "../lib/durable.js";
 import { CliError, EXIT } from "./failures.js";
 import { openReader, readManifest } from "./reader.js";
@@ -61,9 +60,20 @@ export async function copyStore(from, to, terminal, label) {
  * @param {string} to
  */
 async function refuseInside(from, to) {
-  if (`${resolve(to)}/`.startsWith(`${resolve(from)}/`)) {
+  if (`${await realPath(to)}/`.startsWith(`${await realPath(from)}/`)) {
     throw new CliError(EXIT.usage, `${to} lies within ${from}`, { remedy: "copy to a directory outside of the store" });
   }
+}
+
+/**
+ * An absolute path without links, also of what does not exist yet.
+ * @param {string} path
+ * @returns {Promise<string>}
+ */
+async function realPath(path) {
+  const absolute = resolve(path);
+  const above = dirname(absolute);
+  return realpath(absolute).catch(async () => (above === absolute ? absolute : join(await realPath(above), basename(absolute))));
 }
 
 /**
@@ -108,14 +118,18 @@ class Copy {
 
   /** @returns {Promise<Copied>} */
   async run() {
+    for (const folder of ["snapshots", "ops", "archive"]) await makeFolder(join(this.#to, folder));
     for (let attempts = 1; ; attempts++) {
       const { text, manifest } = await this.#manifest();
       const segments = await this.#identities(manifest.archiveSegments);
-      await this.#files(manifest);
+      const whole = await this.#files(manifest);
       const same = (await readManifest(this.#from))?.text === text;
       // Superseded by now, and complete: a checkpoint leaves the files of the one before it.
       const complete = attempts >= ATTEMPTS && segments === (await this.#identities(manifest.archiveSegments));
-      if (!same && !complete) continue;
+      if (!whole || (!same && !complete)) {
+        if (attempts >= TRIES) throw new Changed(`Checkpoints of ${this.#from} come faster than its files can be copied`);
+        continue;
+      }
       await this.#publish(manifest);
       const damage = await this.#settle();
       const store = damage === 0 ? await openReader(this.#to) : undefined;
@@ -130,34 +144,36 @@ class Copy {
     // The engine has the words for what is wrong with it.
     if (found === undefined) await (await openReader(this.#from)).close();
     const { text, manifest } = /** @type {NonNullable<typeof found>} */ (found);
-    validateManifest(manifest);
     const odd = namedFiles(manifest).find((file) => !/^(snapshots|ops|archive)\/[^/\\]+$/.test(file) || /\/\.\.?$/.test(file));
     if (odd !== undefined) throw new CliError(EXIT.found, `Invalid manifest: path leaves the store: ${odd}`, { code: "OPSLOG_CORRUPT" });
     return { text, manifest };
   }
 
   /**
-   * Copies what a manifest names.
+   * Copies what a manifest names; false where checkpoints have removed a part of it meanwhile.
    * @param {Manifest} manifest
    */
   async #files(manifest) {
     const { currentSnapshot, archiveSegments } = manifest;
     const logs = namedFiles(manifest).filter((file) => file !== currentSnapshot && !archiveSegments.includes(file));
-    const sizes = await Promise.all(namedFiles(manifest).map((file) => this.#sizeOf(file)));
-    const progress = this.#terminal.progress(this.#label, sizes.reduce((sum, size) => sum + size, 0), "bytes");
+    /** @type {import("./terminal.js").Progress | undefined} */
+    let progress;
     try {
-      for (const folder of ["snapshots", "ops", "archive"]) await makeFolder(join(this.#to, folder));
+      const sizes = await Promise.all(namedFiles(manifest).map((file) => this.#sizeOf(file)));
+      progress = this.#terminal.progress(this.#label, sizes.reduce((sum, size) => sum + size, 0), "bytes");
       if (!this.#kept.has(currentSnapshot)) await this.#copy(currentSnapshot, Infinity, progress);
       this.#kept.add(currentSnapshot);
       for (const file of archiveSegments) await this.#copy(file, Infinity, progress);
       await this.#logs(logs, progress);
+      return true;
     } catch (error) {
       // A checkpoint has removed it: the next manifest names another.
       if (/** @type {NodeJS.ErrnoException} */ (error).code !== "ENOENT") throw error;
       const names = (await readManifest(this.#from))?.manifest;
       if (names !== undefined && namedFiles(names).join() === namedFiles(manifest).join()) throw error;
+      return false;
     } finally {
-      progress.end();
+      progress?.end();
     }
   }
 

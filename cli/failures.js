@@ -1,6 +1,7 @@
 /**
  * What can go wrong, in words for people and with an exit code for programs.
  */
+import { relative, resolve } from "node:path";
 
 /** Exit codes; `docs/cli.md` says what each means. */
 export const EXIT = Object.freeze({ ok: 0, found: 1, usage: 2, failed: 3, locked: 4 });
@@ -32,12 +33,10 @@ export function failureOf(error, dir) {
   const text = message ?? String(error);
   const more = { code: code ?? "OPSLOG_FAILED", cause: error };
   const name = dir === undefined ? "DIR" : quoted(dir);
+  const damaged = `\`opslog verify ${name}\` lists all damage, \`opslog repair --dry-run ${name}\` says what can be kept`;
   switch (code) {
     case "OPSLOG_CORRUPT":
-      return new CliError(EXIT.found, text, {
-        ...more,
-        remedy: `\`opslog verify ${name}\` lists all damage, \`opslog repair --dry-run ${name}\` says what can be kept`,
-      });
+      return new CliError(EXIT.found, text, { ...more, remedy: damaged });
     case "OPSLOG_LOCKED":
       return new CliError(EXIT.locked, text, { ...more, remedy: "close the store in the process that has it, and try again" });
     case "OPSLOG_NOT_FOUND":
@@ -45,6 +44,7 @@ export function failureOf(error, dir) {
     case "OPSLOG_INVALID":
       return new CliError(EXIT.failed, text, more);
     case "ENOENT":
+      if (isNamed(dir, path)) return new CliError(EXIT.found, text, { ...more, remedy: damaged });
       return new CliError(EXIT.failed, text, { ...more, remedy: `is ${quoted(path ?? name)} spelled right?` });
     case "EACCES":
     case "EPERM":
@@ -55,6 +55,15 @@ export function failureOf(error, dir) {
     default:
       return new CliError(EXIT.failed, text, more);
   }
+}
+
+/**
+ * Whether a path is that of a file which a store's manifest names.
+ * @param {string | undefined} dir
+ * @param {string | undefined} path
+ */
+function isNamed(dir, path) {
+  return dir !== undefined && path !== undefined && /^(snapshots|ops|archive)[/\\]./.test(relative(resolve(dir), resolve(path)));
 }
 
 /**

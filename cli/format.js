@@ -30,6 +30,8 @@ export async function formatOf(dir, file) {
     return Object.hasOwn(header, "crc") ? "checksum" : "lines";
   } catch (error) {
     if (error instanceof SyntaxError) return "document";
+    // A damaged manifest may name a folder.
+    if (/** @type {NodeJS.ErrnoException} */ (error).code === "EISDIR") return "missing";
     throw error;
   } finally {
     await handle.close();

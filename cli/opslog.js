@@ -5,14 +5,16 @@
  * Loads nothing but the command that runs. A command gives its exit code; an error that it throws is told in a line that
  * names the thing, with what to do about it in the next.
  */
-import { readFileSync } from "node:fs";
+import { readFileSync, writeSync } from "node:fs";
 import { COMMON, help, readArguments } from "./arguments.js";
 import { COMMANDS } from "./commands.js";
 import { CliError, EXIT, failureOf } from "./failures.js";
-import { terminal } from "./terminal.js";
+import { shown, terminal } from "./terminal.js";
 
 const [name = "--help", ...args] = process.argv.slice(2);
-const json = args.includes("--json");
+// What comes after `--` is no option.
+const options = args.slice(0, [...args, "--"].indexOf("--"));
+const json = options.includes("--json");
 // Not awaited here: commands import from this file once it is bundled. Output goes on after the end: process.exit()
 // would cut it off.
 void main().then((exit) => {
@@ -21,7 +23,7 @@ void main().then((exit) => {
 
 /** @returns {Promise<number>} */
 async function main() {
-  const plainly = terminal({ json, color: !args.includes("--no-color") });
+  const plainly = terminal({ json, color: !options.includes("--no-color"), onFailure: endWithoutOutput });
   let positionals;
   try {
     if (name === "--help" || name === "-h" || name === "help") {
@@ -36,7 +38,7 @@ async function main() {
     const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
     if (command === undefined) throw unknown();
     const { usage, run } = await command.load();
-    const read = readArguments(usage, args.map((arg) => (arg === "-h" ? "--help" : arg)));
+    const read = readArguments(usage, args.map((arg, i) => (arg === "-h" && i < options.length ? "--help" : arg)));
     if (read.values.help) {
       await plainly.out(help(usage));
       return EXIT.ok;
@@ -52,11 +54,31 @@ async function main() {
 
 /**
  * @param {CliError} failure
- * @param {import("./terminal.js").Terminal} terminal
+ * @param {{ note: (line: string) => void }} terminal
  */
 function tell({ message, remedy, code, exit }, { note }) {
   if (json) note(JSON.stringify({ error: { message, ...(code && { code }), ...(remedy && { remedy }), exit } }));
-  else note(`opslog: ${message}${remedy === undefined ? "" : `\n  ${remedy}`}`);
+  else note(`opslog: ${shown(message)}${remedy === undefined ? "" : `\n  ${shown(remedy)}`}`);
+}
+
+/**
+ * @param {NodeJS.ErrnoException} error
+ * @returns {never}
+ */
+function endWithoutOutput(error) {
+  const { message, code, remedy } = failureOf(error, undefined);
+  tell(new CliError(EXIT.failed, `Output could not be written: ${message}`, { code, remedy }), { note });
+  process.exit(EXIT.failed);
+}
+
+/** @param {string} line */
+function note(line) {
+  try {
+    // At once: the process ends.
+    writeSync(2, `${line}\n`);
+  } catch {
+    // Where stderr is full as well, the exit code is what is left.
+  }
 }
 
 function unknown() {

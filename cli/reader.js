@@ -4,7 +4,7 @@
 import { readFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import * as native from "../binding.js";
-import { Store } from "../index.js";
+import { Store, validateManifest } from "../index.js";
 import { environmentNumber } from "../lib/environment.js";
 import { toError } from "../lib/errors.js";
 import { readOptions } from "../lib/options.js";
@@ -15,17 +15,18 @@ const ANY_VERSION = Number.MAX_SAFE_INTEGER;
 /** @typedef {import("../index.js").Manifest & { clock?: number, previous?: unknown, compacting?: string }} Manifest */
 
 /**
- * The manifest as it stands in the file; undefined where there is none.
+ * The manifest as it stands in the file; undefined where there is none, or what is there is none.
  * @param {string} dir
  * @returns {Promise<{ text: string, manifest: Manifest } | undefined>}
  */
 export async function readManifest(dir) {
   try {
     const text = await readFile(join(dir, "manifest.json"), "utf8");
-    return { text, manifest: JSON.parse(text) };
+    return { text, manifest: validateManifest(JSON.parse(text)) };
   } catch (error) {
     // The engine has the words for what is missing or damaged.
-    if (/** @type {NodeJS.ErrnoException} */ (error).code === "ENOENT" || error instanceof SyntaxError) return undefined;
+    const { code = "" } = /** @type {NodeJS.ErrnoException} */ (error);
+    if (["ENOENT", "OPSLOG_INVALID"].includes(code) || error instanceof SyntaxError) return undefined;
     throw error;
   }
 }

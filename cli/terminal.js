@@ -2,8 +2,10 @@
  * Where output goes: colours and progress for people at a terminal, plain text and JSON for everybody else.
  *
  * What could go wrong if: the reader of a pipe ends first (`| head -1`: the command ends as well, as if it had said all);
+ * output cannot be written (the disk of `> file` is full: `onFailure` ends the command);
  * output is faster than its reader (`out` waits); a text from a store holds control characters (`plain` shows them).
  */
+import { fstatSync, writeFileSync } from "node:fs";
 
 const CODES = { red: 31, green: 32, yellow: 33, blue: 34, cyan: 36, dim: 2, bold: 1 };
 
@@ -22,19 +24,30 @@ const CODES = { red: 31, green: 32, yellow: 33, blue: 34, cyan: 36, dim: 2, bold
  */
 
 /**
- * @param {{ json: boolean, color: boolean }} how
+ * @param {{ json: boolean, color: boolean, onFailure: (error: NodeJS.ErrnoException) => never }} how
  * @returns {Terminal}
  */
-export function terminal({ json, color }) {
+export function terminal({ json, color, onFailure }) {
   const { stdout, stderr } = process;
-  endWithReader(stdout);
-  endWithReader(stderr);
+  endWithReader(stdout, onFailure);
+  endWithReader(stderr, onFailure);
   const { NO_COLOR, TERM } = process.env;
+  const toFile = isFile(stdout.fd);
   const wanted = color && !json && (NO_COLOR === undefined || NO_COLOR === "") && TERM !== "dumb";
+  /** @type {Promise<void> | undefined} */
+  let draining;
   /** @param {string} text */
   const write = (text) => {
+    if (toFile) return writeWhole(stdout.fd, text, onFailure);
     if (stdout.write(text)) return undefined;
-    return /** @type {Promise<void>} */ (new Promise((resolve) => stdout.once("drain", () => resolve())));
+    // One for all that wait: not every caller waits before it writes on.
+    draining ??= new Promise((resolve) => {
+      stdout.once("drain", () => {
+        draining = undefined;
+        resolve();
+      });
+    });
+    return draining;
   };
   return {
     json,
@@ -56,12 +69,38 @@ export function paintFor(colours) {
   return /** @type {Paint} */ (Object.fromEntries(Object.entries(CODES).map(([name, code]) => [name, paint(code)])));
 }
 
-/** @param {NodeJS.WriteStream} stream */
-function endWithReader(stream) {
+/**
+ * @param {NodeJS.WriteStream} stream
+ * @param {(error: NodeJS.ErrnoException) => never} onFailure
+ */
+function endWithReader(stream, onFailure) {
   stream.on("error", (/** @type {NodeJS.ErrnoException} */ error) => {
     if (error.code === "EPIPE") process.exit(process.exitCode ?? 0);
-    throw error;
+    onFailure(error);
   });
+}
+
+/**
+ * Writes all of a text, or fails. The stream of a file takes what fits on a disk that fills up, and says nothing.
+ * @param {number} fd
+ * @param {string} text
+ * @param {(error: NodeJS.ErrnoException) => never} onFailure
+ */
+function writeWhole(fd, text, onFailure) {
+  try {
+    writeFileSync(fd, text);
+  } catch (error) {
+    onFailure(/** @type {NodeJS.ErrnoException} */ (error));
+  }
+}
+
+/** @param {number} fd */
+function isFile(fd) {
+  try {
+    return fstatSync(fd).isFile();
+  } catch {
+    return false;
+  }
 }
 
 /** Milliseconds between two drawings. */
@@ -149,6 +188,15 @@ export function visible(json) {
     /[\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]/g,
     (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`,
   );
+}
+
+/**
+ * A message that may quote a text of a store's. It may have several lines.
+ * @param {string} message
+ */
+export function shown(message) {
+  // eslint-disable-next-line no-control-regex -- a terminal obeys these
+  return visible(message.replaceAll(/[\x00-\x09\x0b-\x1f]/g, (character) => JSON.stringify(character).slice(1, -1)));
 }
 
 /**

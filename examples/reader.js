@@ -9,17 +9,18 @@ import "./support/temporary-directory.js";
 const writer = new Store();
 await writer.open("./data");
 await writer.set("task-1", { title: "Build API" });
+await writer.set("task-2", { title: "Write tests" });
 
 const reader = new Store();
 await reader.open("./data", { readOnly: true });
-console.log(reader.count()); // 1
+console.log(reader.count()); // 2
 
 // a reader stands still until it is told to catch up
-await writer.set("task-2", { title: "Write tests" });
-console.log(reader.count()); // 1
-const news = await reader.tail();
-console.log(news.map(({ op, id }) => `${op} ${id}`)); // [ 'set task-2' ]
+await writer.set("task-3", { title: "Ship" });
 console.log(reader.count()); // 2
+const news = await reader.tail();
+console.log(news.map(({ op, id }) => `${op} ${id}`)); // [ 'set task-3' ]
+console.log(reader.count()); // 3
 
 // or follows by itself: every 50 ms here, every second if nothing is said
 /** @type {string[]} */
@@ -31,11 +32,11 @@ reader.watch((operations) => {
 await writer.delete("task-1");
 // a checkpoint starts a new log; the reader misses nothing
 await writer.compact();
-await writer.set("task-3", { title: "Ship" });
+await writer.set("task-4", { title: "Announce" });
 while (seen.length < 2) await sleep(10);
 reader.unwatch();
-console.log(seen); // [ 'delete task-1', 'set task-3' ]
+console.log(seen); // [ 'delete task-1', 'set task-4' ]
 
-assert.throws(() => reader.set("task-4", {}), { code: "OPSLOG_READ_ONLY" });
+assert.throws(() => reader.set("task-5", {}), { code: "OPSLOG_READ_ONLY" });
 await reader.close();
 await writer.close();

@@ -62,6 +62,12 @@ describe("wrong usage ends with code 2 and says what to do", () => {
     expect(stderr).not.toMatch(/\bat .*:\d+:\d+/);
   });
 
+  it("what comes after -- is no option", () => {
+    for (const id of ["-h", "--json", "--help"]) {
+      expect(opslog(["get", CLEAN, "--", id])).toMatchObject({ status: 1, stdout: "", stderr: expect.stringMatching(`^opslog: Record "${id}" not found`) });
+    }
+  });
+
   it("in JSON, too", () => {
     expect(json(["get", "x"], { exit: 2 })).toEqual({ message: "ID is missing", remedy: "see `opslog get --help`", exit: 2 });
   });
@@ -97,6 +103,12 @@ describe("what is not there", () => {
   });
 });
 
+it("an addon that cannot be loaded ends with code 3, in as many lines as it takes to say why", () => {
+  const missing = join(temporaryDirectory(), "missing.node");
+  const { status, stderr } = opslog(["info", CLEAN], { env: { OPSLOG_NATIVE_BINDING: missing } });
+  expect([status, stderr]).toEqual([3, expect.stringMatching(/^opslog: .*missing\.node\nThere is no such file\.\n$/)]);
+});
+
 describe("a pipe whose reader ends first", () => {
   it.each(["list", "log", "export"])("ends %s as well, without a word", async (command) => {
     const dir = join(temporaryDirectory(), "store");
@@ -109,6 +121,16 @@ describe("a pipe whose reader ends first", () => {
     const { stdout, stderr } = spawnSync("bash", ["-c", script], { encoding: "utf8", timeout: 60_000 });
     expect(stderr).toBe("");
     expect(stdout).toMatch(/^.*record-0.*\nexit 0\n$/);
+  });
+});
+
+describe("output that cannot be written", () => {
+  it.skipIf(!existsSync("/dev/full"))("(needs /dev/full) ends the command with code 3 and says so", () => {
+    for (const command of ["info", "list", "export"]) {
+      const script = `"${process.execPath}" "${MAIN}" ${command} "${CLEAN}" > /dev/full`;
+      const { status, stderr } = spawnSync("bash", ["-c", script], { encoding: "utf8", timeout: 60_000 });
+      expect([status, stderr], command).toEqual([3, expect.stringMatching(/^opslog: Output could not be written: ENOSPC.*\n {2}make room on the disk, and try again\n$/)]);
+    }
   });
 });
 

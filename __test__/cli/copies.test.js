@@ -1,12 +1,17 @@
 /** backup and restore, export and import, compact and upgrade. */
-import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { spawnSync } from "node:child_process";
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
+import { run as restore } from "../../cli/commands/restore.js";
+import { copyStore } from "../../cli/copy.js";
 import { copyOf, temporaryDirectory, treeOf } from "../support/directory.js";
 import { openStore, openUpstream } from "../support/stores.js";
-import { json, opslog, output, ROOT, start } from "./run.js";
+import { json, MAIN, opslog, output, ROOT, start } from "./run.js";
 
 const STORES = `${ROOT}__test__/fixtures/stores/`;
+
+const canLimit = process.platform !== "win32" && spawnSync("bash", ["-c", "ulimit -f 1"]).status === 0;
 
 /** @param {string} name */
 const expectedOf = (name) => JSON.parse(readFileSync(`${STORES}${name}.expected.json`, "utf8"));
@@ -31,9 +36,12 @@ describe("backup and restore", () => {
     const before = treeOf(dir);
     const full = temporaryDirectory();
     writeFileSync(join(full, "mine"), "mine");
+    const link = join(temporaryDirectory(), "link");
+    symlinkSync(dir, link, "junction");
     for (const command of ["backup", "restore"]) {
       expect(json([command, dir, full], { exit: 3 })).toMatchObject({ code: "ENOTEMPTY", message: expect.stringContaining("mine") });
       expect(json([command, dir, join(dir, "within")], { exit: 2 }).message).toContain("lies within");
+      expect(json([command, dir, join(link, "with/in")], { exit: 2 }).message).toContain("lies within");
     }
     expect(readdirSync(full)).toEqual(["mine"]);
     expect(treeOf(dir)).toEqual(before);
@@ -58,8 +66,43 @@ describe("backup and restore", () => {
     const folder = temporaryDirectory();
     const dir = copyOf(`${STORES}0.8.1/clean`);
     rmSync(join(dir, json(["info", dir]).snapshot.file));
-    expect(opslog(["backup", dir, join(folder, "a/b")]).status).toBe(3);
+    expect(json(["backup", dir, join(folder, "a/b")], { exit: 1 }).remedy).toContain("opslog repair");
     expect(readdirSync(folder)).toEqual([]);
+  });
+
+  it("copies no generation that checkpoints have removed meanwhile, however many", async () => {
+    const dir = join(temporaryDirectory(), "store");
+    const store = await openStore(dir, { checkpointOnClose: false });
+    await store.set("a", { n: 1 });
+    const generations = [];
+    for (let i = 0; i < 2; i++) {
+      await store.compact();
+      generations.push(copyOf(dir));
+    }
+    await store.close();
+    let switched = 0;
+    const progress = (label) => {
+      // As two checkpoints would, when the manifest has been read.
+      if (label === "backup" && switched < 8) {
+        for (const folder of ["snapshots", "ops"]) rmSync(join(dir, folder), { recursive: true });
+        const { currentSnapshot, activeOps } = JSON.parse(readFileSync(join(generations[switched++ % 2], "manifest.json"), "utf8"));
+        for (const file of [currentSnapshot, activeOps, "manifest.json"]) cpSync(join(generations[(switched - 1) % 2], file), join(dir, file));
+      }
+      return { step() {}, end() {} };
+    };
+    const copy = join(temporaryDirectory(), "copy");
+    expect(await copyStore(dir, copy, { progress }, "backup")).toMatchObject({ damage: 0, records: 1, attempts: 9 });
+    expect(json(["verify", copy]).ok).toBe(true);
+  });
+
+  it("a restored store that has damage is not called verified", async () => {
+    const folder = temporaryDirectory();
+    const dir = copyOf(`${STORES}0.8.1/wal`);
+    const { activeOps } = JSON.parse(readFileSync(join(dir, "manifest.json"), "utf8"));
+    const log = join(dir, activeOps);
+    const ruin = () => writeFileSync(log, readFileSync(log, "utf8").replace('"op":"set"', '"op":"sat"'));
+    const terminal = { json: false, paint: {}, out: () => {}, progress: (label) => (label === "restore" && ruin(), { step() {}, end() {} }) };
+    await expect(restore({ positionals: [dir, join(folder, "again")], terminal })).rejects.toMatchObject({ exit: 1, code: "OPSLOG_CORRUPT" });
   });
 
   it("a copy is a store that upstream opens", async () => {
@@ -121,20 +164,68 @@ describe("export and import", () => {
   });
 
   it.each([
-    ["nonsense", /stdin, line 3: not JSON/],
-    ['{"id":"","data":1}', /line 3: "id" must be a non-empty string/],
-    ['{"data":1}', /line 3: "id" must be a non-empty string/],
-    ['{"id":"x"}', /line 3: "data" must be a value other than null/],
-    ["null", /line 3: "id" must be/],
-  ])("stops at a line that is no record: %s", (bad, message) => {
+    [/stdin, line 3: not JSON/, "nonsense"],
+    [/line 3: "id" must be a non-empty string/, '{"id":"","data":1}'],
+    [/line 3: "id" must be a non-empty string/, '{"data":1}'],
+    [/line 3: "data" must be a value other than null/, '{"id":"x"}'],
+    [/line 3: "id" must be/, "null"],
+    [/line 3: not UTF-8/, '{"id":"\xff","data":1}'],
+    [/line 3: "data" is nested too deeply/, `{"id":"x","data":${"[".repeat(20_000)}${"]".repeat(20_000)}}`],
+  ])("stops at a line that is no record: %s", (message, bad) => {
     for (const there of [false, true]) {
       const dir = join(temporaryDirectory(), "store");
       if (there) opslog(["import", dir], { input: '{"id":"old","data":1}\n' });
-      const { status, stderr } = opslog(["import", dir], { input: `{"id":"a","data":1}\n{"id":"b","data":2}\n${bad}\n{"id":"c","data":3}\n` });
+      const { status, stderr } = opslog(["import", dir], { input: Buffer.from(`{"id":"a","data":1}\n{"id":"b","data":2}\n${bad}\n{"id":"c","data":3}\n`, "latin1") });
       expect([status, stderr]).toEqual([1, expect.stringMatching(message)]);
       expect(stderr).toContain("2 records before it are stored");
       expect(json(["list", dir, "--ids"]).map(({ id }) => id)).toEqual([...(there ? ["old"] : []), "a", "b"]);
     }
+  });
+
+  it("an import takes a byte order mark, lines that end in \\r\\n and lines longer than what is read at once", () => {
+    const long = "\u00e4".repeat(400_000);
+    for (const [i, end] of ["\n", "\r\n", ""].entries()) {
+      const dir = join(temporaryDirectory(), "store");
+      const input = `\ufeff{"id":"a","data":1}\r\n{"id":"b","data":"${long}"}\n\n{"id":"c","data":${i}}${end}`;
+      expect(opslog(["import", dir], { input }).status).toBe(0);
+      expect(json(["list", dir]).map(({ id, data }) => [id, data])).toEqual([["a", 1], ["b", long], ["c", i]]);
+    }
+  });
+
+  it("an import from a directory makes nothing", () => {
+    const dir = temporaryDirectory();
+    expect(json(["import", join(dir, "store"), dir], { exit: 3 })).toMatchObject({ code: "EISDIR", message: expect.stringContaining(dir) });
+    expect(readdirSync(dir)).toEqual([]);
+  });
+
+  it("an export that is killed has not taken its name, and the next one has it", async () => {
+    const dir = temporaryDirectory();
+    const [store, file] = [join(dir, "store"), join(dir, "file")];
+    const line = (i) => `${JSON.stringify({ id: `r${i}`, data: "x".repeat(200) })}\n`;
+    writeFileSync(join(dir, "lines"), Array.from({ length: 100_000 }, (_, i) => line(i)).join(""));
+    output(["import", store, join(dir, "lines")]);
+    const child = start(["export", store, file]);
+    while (!readdirSync(dir).some((name) => name.startsWith("file"))) await new Promise((resolve) => setTimeout(resolve, 1));
+    expect(existsSync(file)).toBe(false);
+    child.process.kill("SIGKILL");
+    await child.ended;
+    expect(existsSync(file)).toBe(false);
+    expect(json(["export", store, file]).records).toBe(100_000);
+    expect(readFileSync(file).equals(readFileSync(join(dir, "lines")))).toBe(true);
+  });
+
+  it.skipIf(!canLimit)("(needs a shell that limits the size of files) an export to a disk that fills up fails", async () => {
+    const dir = temporaryDirectory();
+    const store = await openStore(join(dir, "store"));
+    await store.set("a", "x".repeat(3_000));
+    await store.close();
+    // The first KiB or two fit: a write takes them and says nothing.
+    for (const more of [`'${join(dir, "file")}'`, `> '${join(dir, "output")}'`]) {
+      const script = `trap '' XFSZ; ulimit -f 1; '${process.execPath}' '${MAIN}' export '${join(dir, "store")}' ${more}`;
+      const { status, stderr } = spawnSync("bash", ["-c", script], { encoding: "utf8" });
+      expect([status, stderr]).toEqual([3, expect.stringContaining("EFBIG")]);
+    }
+    expect(existsSync(join(dir, "file"))).toBe(false);
   });
 
   it("an export overwrites nothing", () => {
@@ -191,6 +282,19 @@ describe("compact", () => {
     expect(json(["log", dir])).toEqual([]);
     expect(output(["compact", dir])).toMatch(/^0 operations folded into a snapshot of 1 record: /);
     expect(output(["history", dir, "a"])).toMatch(/^unchanged since the last checkpoint \(\d{4}-/);
+  });
+
+  it("tells what it folds of agents that are not at work any more", async () => {
+    const dir = join(temporaryDirectory(), "store");
+    for (const agentId of ["one", "two"]) {
+      const store = await openStore(dir, { agentId, checkpointThreshold: Infinity, checkpointOnClose: false });
+      for (let i = 0; i < 10; i++) await store.set("a", { i });
+      await store.close();
+    }
+    const { sizes } = json(["info", dir]);
+    const { operations, records, bytesBefore, bytesAfter } = json(["compact", dir]);
+    expect([operations, records, bytesBefore]).toEqual([20, 1, sizes.state]);
+    expect(bytesAfter).toBeLessThan(bytesBefore);
   });
 
   it("keeps the records' version", async () => {

@@ -105,6 +105,42 @@ describe("reading a damaged store", () => {
   });
 });
 
+describe("what the manifest says", () => {
+  it.each(["null", "[]", "{}", '{"version":1,"currentSnapshot":"snapshots"}'])("%s is no manifest: code 1, and what to do", async (text) => {
+    const { dir } = await makeStore();
+    writeFileSync(join(dir, "manifest.json"), text);
+    const copy = join(temporaryDirectory(), "copy");
+    for (const [command, ...rest] of [["list"], ["get", "record-1"], ["history", "record-1"], ["compact"], ["upgrade"], ["backup", copy]]) {
+      const error = json([command, dir, ...rest], { exit: 1 });
+      expect(error, command).toMatchObject({ code: "OPSLOG_CORRUPT", message: expect.stringContaining("Invalid manifest"), remedy: expect.stringContaining("opslog repair") });
+    }
+    expect(json(["info", dir], { exit: 1 }).problem).toMatchObject({ code: "OPSLOG_CORRUPT" });
+  });
+
+  it("a log that is missing is damage", async () => {
+    const { dir, log } = await makeStore();
+    rmSync(join(dir, log));
+    for (const command of ["list", "log", "compact"]) {
+      expect(json([command, dir], { exit: 1 })).toMatchObject({ code: "ENOENT", remedy: expect.stringContaining("opslog repair") });
+    }
+    expect(json(["info", dir], { exit: 1 })).toMatchObject({ problem: { code: "ENOENT" }, log: { files: [{ file: log, bytes: 0 }] } });
+  });
+
+  it("is no command to the terminal", async () => {
+    const { dir } = await makeStore();
+    const path = join(dir, "manifest.json");
+    const manifest = JSON.parse(readFileSync(path, "utf8"));
+    for (const odd of ["snapshots/\x1b[31mred", "snapshots"]) {
+      writeFileSync(path, JSON.stringify({ ...manifest, currentSnapshot: odd }));
+      for (const args of [["info"], ["list"], ["verify"], ["repair", "--dry-run"]]) {
+        const { status, stdout, stderr } = opslog([args[0], dir, ...args.slice(1)]);
+        expect(status, args[0]).toBe(args[0] === "repair" ? 0 : 1);
+        expect(stdout + stderr, args[0]).not.toContain("\x1b");
+      }
+    }
+  });
+});
+
 describe("repair", () => {
   it("keeps all that can be read and the damaged files, and verify is clean afterwards", async () => {
     const { dir, snapshot, log, segment } = await makeStore();

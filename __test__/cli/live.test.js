@@ -66,6 +66,23 @@ describe("beside an open store", () => {
     expect(ids).toEqual(Array.from({ length: 31 }, (_, i) => `r${i}`));
   });
 
+  it("log --follow says nothing of a reader that is slower than the writer", async () => {
+    const dir = join(temporaryDirectory(), "store");
+    const store = await openStore(dir, { checkpointThreshold: Infinity });
+    await store.set("r0", { n: 0 });
+    const follower = start(["log", dir, "--follow", "--json"]);
+    await follower.until(/"r0"/);
+    follower.process.stdout.pause();
+    await store.batch(() => {
+      for (let i = 1; i <= 5_000; i++) store.set(`r${i}`, { n: i });
+    });
+    await new Promise((resolve) => setTimeout(resolve, 1_000));
+    follower.process.stdout.resume();
+    await follower.until(/"r5000"/);
+    follower.process.kill("SIGINT");
+    expect(await follower.ended).toEqual({ code: 0, stderr: "" });
+  });
+
   it("log --since leaves out what came before", async () => {
     const dir = join(temporaryDirectory(), "store");
     const store = await openStore(dir);

@@ -80,6 +80,18 @@ describe("the README", () => {
     expect(sources, text).not.toEqual([]);
   });
 
+  it("prints what its comments say where its programs run one after the other", () => {
+    const programs = [...readme.matchAll(/^```js\n(.*?)^```$/gms)].map(([, text = ""]) => text);
+    const project = temporaryDirectory();
+    mkdirSync(join(project, "node_modules"));
+    symlinkSync(ROOT, join(project, "node_modules/opslog-native"), "dir");
+    writeFileSync(join(project, "all.mjs"), `${programs.join("\n")}\nawait reader.close();\n`);
+    const { status, stdout, stderr } = spawnSync(process.execPath, ["all.mjs"], { cwd: project, encoding: "utf8", timeout: 60_000 });
+    expect(status, stderr).toBe(0);
+    const promised = [...programs.join("\n").matchAll(/^ *console\.log\(.*\); \/\/ (.*)$/gm)].map(([, text]) => text);
+    expect(stdout.split("\n").filter(Boolean)).toEqual(promised);
+  });
+
   it("names every example", () => {
     const named = new Set([...readme.matchAll(/\]\(examples\/([\w.-]+)\)/g)].map(([, name]) => name));
     expect([...named].filter((name) => name !== "demo.js").sort()).toEqual([...EXAMPLES].sort());

@@ -1,5 +1,6 @@
 /** `opslog compact`: makes a checkpoint. */
 import { EXIT } from "../failures.js";
+import { openReader, readManifest } from "../reader.js";
 import { many, size } from "../terminal.js";
 import { openWriter } from "../writer.js";
 import { stateBytes } from "../sizes.js";
@@ -16,10 +17,12 @@ export const usage = {
 /** @param {import("../commands.js").Call} call */
 export async function run({ positionals: [dir = ""], terminal }) {
   const { json, out } = terminal;
+  // Before it is opened: a writer that finds logs of agents begins with a checkpoint of them.
+  const before = await stateBytes(dir);
+  const ofAgents = await agentOperations(dir);
   const store = await openWriter(dir, { shared: true });
   try {
-    const before = await stateBytes(dir);
-    const operations = store.getOps().length;
+    const operations = Math.max(store.getOps().length, ofAgents);
     await store.compact();
     const after = await stateBytes(dir);
     const records = store.count();
@@ -28,5 +31,19 @@ export async function run({ positionals: [dir = ""], terminal }) {
     return EXIT.ok;
   } finally {
     await store.close();
+  }
+}
+
+/**
+ * Operations in the logs of agents; 0 where there are none.
+ * @param {string} dir
+ */
+async function agentOperations(dir) {
+  if ((await readManifest(dir))?.manifest.activeAgentOps === undefined) return 0;
+  const reader = await openReader(dir);
+  try {
+    return reader.getOps().length;
+  } finally {
+    await reader.close();
   }
 }

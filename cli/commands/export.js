@@ -1,6 +1,5 @@
 /** `opslog export`: the records as lines of JSON. */
-import { rename, rm } from "node:fs/promises";
-import { open } from "node:fs/promises";
+import { link, lstat, open, rename, rm } from "node:fs/promises";
 import { CliError, EXIT } from "../failures.js";
 import { loadRecords } from "../reader.js";
 import { many, size } from "../terminal.js";
@@ -28,31 +27,59 @@ export async function run({ positionals: [dir = "", file], terminal }) {
     return EXIT.ok;
   }
   const temporary = `${file}.${process.pid}.tmp`;
-  const taken = await open(file, "wx").catch((error) => {
-    if (error.code !== "EEXIST") throw error;
-    throw new CliError(EXIT.failed, `${file} exists`, { code: "EEXIST", remedy: "nothing is overwritten: name another file" });
-  });
-  await taken.close();
+  await refuseTaken(file);
   try {
     const handle = await open(temporary, "wx");
     let bytes = 0;
     let count;
     try {
       count = await records(dir, terminal, async (text) => {
-        bytes += (await handle.write(text)).bytesWritten;
+        // Not write(): on a disk that fills up it takes a part, and says nothing.
+        await handle.appendFile(text);
+        bytes += Buffer.byteLength(text);
       });
       await handle.sync();
     } finally {
       await handle.close();
     }
-    await rename(temporary, file);
+    await nameFile(temporary, file);
     if (json) await out(JSON.stringify({ dir, file, records: count, bytes }));
     else await out(`${many(count, "record")}, ${size(bytes)}, exported to ${file}.`);
     return EXIT.ok;
-  } catch (error) {
+  } finally {
     await rm(temporary, { force: true });
-    await rm(file, { force: true });
-    throw error;
+  }
+}
+
+/** @param {string} file */
+async function refuseTaken(file) {
+  const found = await lstat(file).catch((error) => {
+    if (error.code !== "ENOENT") throw error;
+  });
+  if (found !== undefined) throw taken(file);
+}
+
+/** @param {string} file */
+function taken(file) {
+  return new CliError(EXIT.failed, `${file} exists`, { code: "EEXIST", remedy: "nothing is overwritten: name another file" });
+}
+
+/**
+ * Gives a file its name, which nobody may have taken meanwhile.
+ * @param {string} temporary
+ * @param {string} file
+ */
+async function nameFile(temporary, file) {
+  try {
+    // Unlike a rename it refuses a name that is taken.
+    await link(temporary, file);
+  } catch (error) {
+    const { code = "" } = /** @type {NodeJS.ErrnoException} */ (error);
+    if (code === "EEXIST") throw taken(file);
+    // A file system without links.
+    if (!["EPERM", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EMLINK", "EINVAL"].includes(code)) throw error;
+    await refuseTaken(file);
+    await rename(temporary, file);
   }
 }
 

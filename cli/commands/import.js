@@ -73,6 +73,9 @@ export async function run({ positionals: [dir = "", file = "-"], terminal }) {
   return EXIT.ok;
 }
 
+/** A text has to be as long to lead deeper than the stack reaches. */
+const DEEP = 2_000;
+
 /** A store that does not exist yet: its snapshot is written record by record, and nothing is kept in memory. */
 class NewStore {
   #import;
@@ -162,5 +165,21 @@ function recordOn(line, text, file) {
   const { id, data } = Object(record);
   if (typeof id !== "string" || id === "") throw new CliError(EXIT.found, `${where}: "id" must be a non-empty string`, { code: "OPSLOG_INVALID" });
   if (data === undefined || data === null) throw new CliError(EXIT.found, `${where}: "data" must be a value other than null`, { code: "OPSLOG_INVALID" });
+  if (text.length > DEEP && !isWritable(data)) throw new CliError(EXIT.found, `${where}: "data" is nested too deeply`, { code: "OPSLOG_INVALID" });
   return [id, data];
+}
+
+/**
+ * JSON.parse takes what is nested however deeply, JSON.stringify as much as there is stack for.
+ * @param {any} data
+ */
+function isWritable(data) {
+  try {
+    // As deep as in the text of a batch, and with some room left.
+    JSON.stringify([[[[data]]]]);
+    return true;
+  } catch (error) {
+    if (error instanceof RangeError) return false;
+    throw error;
+  }
 }

@@ -4,7 +4,7 @@ import { EXIT, failureOf, quoted } from "../failures.js";
 import { holders } from "../holders.js";
 import { filesOf } from "../sizes.js";
 import { time } from "../show.js";
-import { count, many, plain, size } from "../terminal.js";
+import { count, many, plain, shown, size } from "../terminal.js";
 import { formatOf } from "../format.js";
 
 /** @type {import("../arguments.js").Usage} */
@@ -134,7 +134,7 @@ function* linesOf(info, paint) {
   const row = (/** @type {string} */ name, /** @type {string} */ text) => `${paint.bold(name.padEnd(14))}${text}`;
   const known = (/** @type {number | null} */ n) => (n === null ? "unknown" : count(n));
   if (problem !== null) {
-    yield `${paint.red("damaged")}: ${problem.message}`;
+    yield `${paint.red("damaged")}: ${shown(problem.message)}`;
     yield `\`opslog verify ${quoted(info.dir)}\` lists all damage.`;
   }
   yield row("store", `${plain(info.dir)}, records of version ${known(info.version)}`);
@@ -142,7 +142,7 @@ function* linesOf(info, paint) {
   if (info.lastCheckpoint !== null) yield row("checkpoint", time(info.lastCheckpoint));
   yield row("records", `${known(records.active)} active, ${known(records.archived)} archived`);
   if (snapshot !== null) {
-    yield row("snapshot", `${snapshot.file}, ${many(snapshot.records, "record")}, ${size(snapshot.bytes)}, ${snapshot.format}`);
+    yield row("snapshot", `${plain(snapshot.file)}, ${many(snapshot.records, "record")}, ${size(snapshot.bytes)}, ${snapshot.format}`);
   }
   yield row("log", `${known(log.operations)} operations since the checkpoint`);
   for (const { file, bytes } of log.files) yield row("", `${plain(file)}, ${size(bytes)}`);

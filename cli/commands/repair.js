@@ -3,7 +3,7 @@ import { resolve } from "node:path";
 import * as native from "../../binding.js";
 import { toError } from "../../lib/errors.js";
 import { EXIT, quoted } from "../failures.js";
-import { many } from "../terminal.js";
+import { many, plain, shown } from "../terminal.js";
 
 /** @typedef {import("../../binding.js").RepairStep} Step */
 
@@ -31,7 +31,7 @@ export async function run({ positionals: [dir = ""], values, terminal }) {
     return EXIT.ok;
   }
   for (const step of steps) {
-    await out(`${paint.bold(step.file)}: ${step.why}`);
+    await out(`${paint.bold(plain(step.file))}: ${shown(step.why)}`);
     for (const line of doneTo(step, dryRun)) await out(`  ${line}`);
   }
   if (steps.length === 0) await out("There is nothing to repair.");
@@ -49,12 +49,12 @@ function doneTo({ file, action, kept, lost, aside, replacedBy }, dryRun) {
   const lines = [];
   const say = (/** @type {string} */ would, /** @type {string} */ did) => lines.push(dryRun ? would : did);
   const counts = `${many(kept, entry)} kept, ${many(lost, "place")} lost`;
-  const by = replacedBy === undefined || replacedBy === file ? "" : ` in ${replacedBy}`;
+  const by = replacedBy === undefined || replacedBy === file ? "" : ` in ${plain(replacedBy)}`;
   if (action === "rewritten") say(`would be rewritten: ${counts}`, `rewritten: ${counts}${by}`);
   else if (action === "cut") say(`its end would be cut off: ${many(kept, entry)} kept`, `its end was cut off: ${many(kept, entry)} kept`);
   else if (action === "replaced") say("would be made anew", `made anew${by}`);
   else if (action === "dropped") say("would be struck off the manifest", "struck off the manifest");
   else say("would be put right", "put right");
-  if (aside !== undefined) lines.push(`what was there is in ${aside}`);
+  if (aside !== undefined) lines.push(`what was there is in ${plain(aside)}`);
   return lines;
 }

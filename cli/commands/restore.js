@@ -26,7 +26,13 @@ export async function run({ positionals: [backup = "", dir = ""], terminal }) {
       remedy: `\`opslog repair --dry-run ${quoted(backup)}\` says what can be kept`,
     });
   }
-  const { damage: _, ...copied } = await copyStore(backup, dir, terminal, "restore");
+  const { damage, ...copied } = await copyStore(backup, dir, terminal, "restore");
+  if (damage > 0) {
+    throw new CliError(EXIT.found, `${backup} was sound, and ${dir} has damage now: ${many(damage, "place")}`, {
+      code: "OPSLOG_CORRUPT",
+      remedy: `is the disk sound? \`opslog verify ${quoted(dir)}\` lists them`,
+    });
+  }
   if (json) await out(JSON.stringify({ backup, dir, ...copied }));
   else {
     await out(`${many(copied.records, "record")} in ${many(copied.files, "file")}, ${size(copied.bytes)}, restored to ${dir}.`);

@@ -1,6 +1,6 @@
 /** `opslog verify`: looks at every checksum and line, and tells all damage. */
 import { EXIT, quoted } from "../failures.js";
-import { many, size } from "../terminal.js";
+import { many, plain, shown, size } from "../terminal.js";
 import { verify } from "../verification.js";
 
 /** @typedef {import("../verification.js").Finding} Finding */
@@ -39,12 +39,12 @@ export async function run({ positionals: [dir = ""], terminal }) {
   if (json) {
     await out(`],"files":${JSON.stringify(files)},"counts":${JSON.stringify(counts)},"ok":${ok}}`);
   } else {
-    const width = Math.max(...files.map(({ file }) => file.length));
+    const width = Math.max(...files.map(({ file }) => plain(file).length));
     for (const { file, bytes, entries, checked, state, role } of files) {
       const what = role === "manifest" ? "" : `, ${many(entries, role === "log" ? "operation" : "record")}`;
       const by = role === "manifest" ? "" : checked === entries && entries > 0 ? ", by checksum" : checked > 0 ? `, ${checked} by checksum` : ", no checksums";
       const colour = COLOURS[state];
-      await out(`${paint[colour](state.padEnd(10))}  ${file.padEnd(width)}  ${paint.dim(size(bytes) + what + (entries === 0 ? "" : by))}`);
+      await out(`${paint[colour](state.padEnd(10))}  ${plain(file).padEnd(width)}  ${paint.dim(size(bytes) + what + (entries === 0 ? "" : by))}`);
     }
     await out(ok ? paint.green("No damage.") : paint.red(summary(counts)));
     if (counts.damage > 0) await out(`\`opslog repair --dry-run ${quoted(dir)}\` says what can be kept.`);
@@ -66,7 +66,7 @@ function summary({ damage, unreadable }) {
  * @param {import("../terminal.js").Paint} paint
  */
 function lineOf({ severity, file, line, byte, message }, paint) {
-  const place = line === undefined ? file : `${file}:${line} (byte ${byte})`;
+  const place = line === undefined ? plain(file) : `${plain(file)}:${line} (byte ${byte})`;
   const colour = severity === "damage" || severity === "unreadable" ? paint.red : paint.yellow;
-  return `${paint.bold(place)}: ${colour(severity)}: ${message}`;
+  return `${paint.bold(place)}: ${colour(severity)}: ${shown(message)}`;
 }
