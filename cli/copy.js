@@ -17,7 +17,7 @@ import { mkdir, open, readdir, realpath, rm, stat, truncate } from "node:fs/prom
 import { basename, dirname, join, resolve } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
 import { makeFolder, ownTemporary, replaceFile, syncFolder } from "../lib/durable.js";
-import { CliError, EXIT } from "./failures.js";
+import { CliError, EXIT, naming } from "./failures.js";
 import { openReader, readManifest } from "./reader.js";
 import { namedFiles } from "./sizes.js";
 import { verify } from "./verification.js";
@@ -231,17 +231,18 @@ class Copy {
   async #copy(file, length, progress) {
     const source = await open(join(this.#from, file));
     try {
-      const target = await open(join(this.#to, file), "w");
+      const path = join(this.#to, file);
+      const target = await open(path, "w");
       try {
         const buffer = Buffer.alloc(PIECE);
         for (let at = 0; at < length; ) {
           const { bytesRead } = await source.read(buffer, 0, Math.min(PIECE, length - at), at);
           if (bytesRead === 0) break;
-          await target.writeFile(buffer.subarray(0, bytesRead));
+          await naming(path, target.writeFile(buffer.subarray(0, bytesRead)));
           at += bytesRead;
           progress.step(bytesRead);
         }
-        await target.sync();
+        await naming(path, target.sync());
       } finally {
         await target.close();
       }

@@ -58,6 +58,22 @@ export function failureOf(error, dir) {
 }
 
 /**
+ * Names the file in the error of a call on its handle, which says none.
+ * @template R
+ * @param {string} path
+ * @param {Promise<R>} call
+ * @returns {Promise<R>}
+ */
+export async function naming(path, call) {
+  try {
+    return await call;
+  } catch (error) {
+    if (!(error instanceof Error) || !("syscall" in error) || "path" in error) throw error;
+    throw Object.assign(error, { message: `${error.message} '${path}'`, path });
+  }
+}
+
+/**
  * Whether a path is that of a file which a store's manifest names.
  * @param {string | undefined} dir
  * @param {string | undefined} path

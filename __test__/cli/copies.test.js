@@ -220,10 +220,15 @@ describe("export and import", () => {
     await store.set("a", "x".repeat(3_000));
     await store.close();
     // The first KiB or two fit: a write takes them and says nothing.
-    for (const more of [`'${join(dir, "file")}'`, `> '${join(dir, "output")}'`]) {
+    const places = [
+      [`'${join(dir, "file")}'`, join(dir, "file.")],
+      [`> '${join(dir, "output")}'`, "Output could not be written"],
+    ];
+    for (const [more, named] of places) {
       const script = `trap '' XFSZ; ulimit -f 1; '${process.execPath}' '${MAIN}' export '${join(dir, "store")}' ${more}`;
       const { status, stderr } = spawnSync("bash", ["-c", script], { encoding: "utf8" });
       expect([status, stderr]).toEqual([3, expect.stringContaining("EFBIG")]);
+      expect(stderr).toContain(named);
     }
     expect(existsSync(join(dir, "file"))).toBe(false);
   });

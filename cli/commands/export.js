@@ -1,6 +1,6 @@
 /** `opslog export`: the records as lines of JSON. */
 import { link, lstat, open, rename, rm } from "node:fs/promises";
-import { CliError, EXIT } from "../failures.js";
+import { CliError, EXIT, naming } from "../failures.js";
 import { loadRecords } from "../reader.js";
 import { many, size } from "../terminal.js";
 
@@ -35,10 +35,10 @@ export async function run({ positionals: [dir = "", file], terminal }) {
     try {
       count = await records(dir, terminal, async (text) => {
         // Not write(): on a disk that fills up it takes a part, and says nothing.
-        await handle.appendFile(text);
+        await naming(temporary, handle.appendFile(text));
         bytes += Buffer.byteLength(text);
       });
-      await handle.sync();
+      await naming(temporary, handle.sync());
     } finally {
       await handle.close();
     }
