@@ -80,8 +80,8 @@ export const MUTATIONS = [
   {
     name: "an archive segment's name is not synced before its records leave the store",
     file: "src/store/archive.rs",
-    find: "            backend.sync_dir(names::ARCHIVE).map(|()| true)\n",
-    replace: "            Ok(true)\n",
+    find: "let counts = backend.sync_dir(names::ARCHIVE).and_then(|()| count());",
+    replace: "let counts = count();",
     caughtBy: CRASH,
   },
   {
@@ -94,8 +94,8 @@ export const MUTATIONS = [
   {
     name: "the old generation is removed before the manifest is replaced",
     file: "src/store/checkpoint.rs",
-    find: "                    .and_then(|_| self.check_ours(disk))\n",
-    replace: "                    .and_then(|_| self.check_ours(disk))\n                    .inspect(|()| discard(backend, &disk.manifest.current_snapshot))\n",
+    find: "let rename = || self.check_ours(disk).and_then(|()| backend.rename(&temporary, names::MANIFEST));",
+    replace: "let rename = || {\n                    discard(backend, &disk.manifest.current_snapshot);\n                    backend.rename(&temporary, names::MANIFEST)\n                };",
     caughtBy: CRASH,
   },
   {

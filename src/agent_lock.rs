@@ -112,7 +112,7 @@ impl AgentPlace for Place {
 impl Drop for Place {
     fn drop(&mut self) {
         self.own = None;
-        self.append.remove_unless(|| check_no_agents(&self.dir).is_err());
+        self.append.remove_unless(|| look_for_agents(&self.dir).is_err());
     }
 }
 
@@ -121,6 +121,17 @@ impl Drop for Place {
 /// # Errors
 /// `Locked` where one is; `Io`.
 pub fn check_no_agents(dir: &Path) -> Result<()> {
+    for _ in 0..TRIES {
+        match look_for_agents(dir) {
+            // Somebody who goes may be looking as well.
+            Err(Error::Locked { .. }) => std::thread::sleep(PAUSE),
+            other => return other,
+        }
+    }
+    look_for_agents(dir)
+}
+
+fn look_for_agents(dir: &Path) -> Result<()> {
     let entries = std::fs::read_dir(dir);
     for entry in entries.map_err(|source| Error::io("scandir", dir.display().to_string(), source))? {
         let entry = entry.map_err(|source| Error::io("scandir", dir.display().to_string(), source))?;

@@ -164,3 +164,53 @@ fn a_checkpoint_with_a_smaller_name_is_not_taken_for_an_earlier_one() {
     set(&a, "after").unwrap();
     assert_eq!(manifest(&disk).current_snapshot, behind);
 }
+
+/// An agent appended by a manifest of its own whose directory could not be synced: a second try took the name for durable.
+#[test]
+fn nothing_is_appended_by_a_manifest_that_may_not_last() {
+    let backend = Faulty::new(MemoryBackend::new());
+    let (a, b) = (agent(&backend, "a"), agent(&backend, "b"));
+    set(&a, "before").unwrap();
+    let ticket = b.compact().unwrap();
+    b.wait(ticket).unwrap();
+    backend.fail_where(|call| call.syscall == "fsync" && call.path.is_empty());
+    for _ in 0..3 {
+        assert!(matches!(set(&a, "rejected"), Err(Error::Io { .. })));
+    }
+    backend.work_again();
+    set(&a, "told").unwrap();
+    let after = read_only(&backend.disk.after_power_cut());
+    assert_eq!(ids(&after), ["\"before\"", "\"told\""]);
+}
+
+/// A log that could not be entered was taken for one that the next checkpoint takes along: what an earlier checkpoint of
+/// an agent that knows no lock had left out was lost with it.
+#[test]
+fn what_a_foreign_checkpoint_left_out_is_kept_also_where_entering_fails_first() {
+    let backend = Faulty::new(MemoryBackend::new());
+    let disk = backend.disk.clone();
+    let (a, b) = (agent(&backend, "a"), agent(&backend, "b"));
+    set(&b, "known").unwrap();
+    set(&a, "left out").unwrap();
+    // As upstream makes one: from what it has in memory, with none of our members.
+    let theirs = "snapshots/snap-9999999999000.jsonl";
+    disk.put(theirs, b"{\"version\":1,\"timestamp\":\"t\"}\n{\"id\":\"known\",\"data\":1}\n");
+    disk.put("ops/agent-u-9999999999000.jsonl", b"");
+    let logs = serde_json::json!({ "u": "ops/agent-u-9999999999000.jsonl" });
+    let mut foreign =
+        Manifest { current_snapshot: theirs.to_owned(), other: serde_json::Map::new(), ..manifest(&disk) };
+    foreign.active_ops = "ops/agent-u-9999999999000.jsonl".to_owned();
+    foreign.active_agent_ops = logs.as_object().cloned();
+    disk.put("manifest.json", &foreign.to_bytes());
+    for n in 0..2 {
+        let ticket = b.compact().unwrap();
+        b.wait(ticket).unwrap();
+        if n == 0 {
+            backend.fail_where(|call| call.syscall == "rename" && call.path == "manifest.json");
+            assert!(matches!(set(&a, "rejected"), Err(Error::Io { .. })));
+            backend.work_again();
+        }
+    }
+    set(&a, "after").unwrap();
+    assert_eq!(ids(&read_only(&disk)), ["\"after\"", "\"known\"", "\"left out\""]);
+}

@@ -19,6 +19,7 @@ use opslog_native::format::text::Text;
 use opslog_native::store::{Durability, Migration, Opening, Options, Store, Value, WriteMode};
 use opslog_native::{Error, Result};
 use std::sync::Arc;
+use std::sync::mpsc::channel;
 use support::faulty::Faulty;
 use support::model::{Model, archive, delete, gone, put, set};
 use support::{
@@ -639,6 +640,41 @@ fn after_a_failed_sync_writes_are_refused_and_close_rejects_once_and_frees_the_l
             assert_eq!(texts(&again), [text("a", "1")]);
         }
     }
+}
+
+/// A failed sync cut the whole log off: among the writes that shared it was an acknowledged one without operations, which
+/// an earlier failure had made impossible, and everything after "nothing" went.
+#[test]
+fn a_failed_sync_takes_nothing_off_the_log_but_what_it_was_to_sync() {
+    const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
+    let disk = Faulty::new(MemoryBackend::new());
+    let options = Options { group_commit_size: 2, ..options(WriteMode::Group, Durability::Fsync, None) };
+    let store = opened(disk.clone(), &options);
+    done(&store, set("kept", "1"));
+    done(&store, Step::Flush(true));
+    let ((appending, is_appending), (queued, is_queued)) = (channel(), channel());
+    let mut first = true;
+    disk.fail_where(move |call| {
+        if first && call.appends() {
+            first = false;
+            appending.send(()).unwrap();
+            is_queued.recv_timeout(PATIENCE).unwrap();
+            return true;
+        }
+        call.syscall == "fdatasync" && call.is_log()
+    });
+    let batch = call(&store, &Step::Batch(vec![put("x", "2"), put("y", "3")], true)).unwrap();
+    store.kick();
+    is_appending.recv_timeout(PATIENCE).unwrap();
+    assert_eq!(call(&store, &delete("x")).unwrap(), None, "it is acknowledged at once");
+    let last = call(&store, &set("z", "4")).unwrap();
+    store.kick();
+    queued.send(()).unwrap();
+    assert!(matches!(wait(&store, batch), Err(Error::Io { syscall: "write", .. })));
+    assert!(matches!(wait(&store, last), Err(Error::Io { syscall: "fdatasync", .. })));
+    disk.work_again();
+    let _ = run(&store, &Step::Close);
+    assert_eq!(texts(&opened(disk, &Options::default())), [text("kept", "1")]);
 }
 
 #[test]

@@ -99,6 +99,7 @@ impl Log {
             self.end = first.offset;
             self.lines.truncate(keep);
             self.ragged = true;
+            self.dirty = true;
             let _ = self.mend();
         }
     }

@@ -113,13 +113,15 @@ fn agent_logs(
     Ok(found)
 }
 
-/// The agent that wrote a log: its operations say so, or else its name, which may be an encoded one.
+/// The agent that wrote a log: the one of its operations that its name is made of (a checkpoint's log begins with those of
+/// others), or else its name, which may be an encoded one.
 fn agent_of(backend: &dyn StorageBackend, path: &str) -> Result<String> {
+    let is_named = |agent: &String| names::number(path).is_some_and(|number| names::agent_ops(agent, number) == path);
     let mut agent = None;
     crate::backend::lines::read_lines(backend, path, 0, |line| {
         if agent.is_none() {
             let parsed = op::parse(line.bytes).ok();
-            agent = parsed.and_then(|op| op.agent).map(json::unquote);
+            agent = parsed.and_then(|op| op.agent).map(json::unquote).filter(is_named);
         }
         Ok(())
     })?;

@@ -367,12 +367,16 @@ impl Shared {
             .and_then(|()| backend::write_temporary(backend, names::MANIFEST, &manifest.to_bytes()))
             .and_then(|(temporary, _held)| {
                 let rename = || self.check_ours(disk).and_then(|()| backend.rename(&temporary, names::MANIFEST));
-                count(&rename).inspect_err(|_| discard(backend, &temporary))
+                let renamed = count(&rename);
+                if !matches!(renamed, Ok(true)) {
+                    discard(backend, &temporary);
+                }
+                renamed
             });
-        if let Err(error) = replaced {
+        if !matches!(replaced, Ok(true)) {
             discard(backend, snapshot);
             discard(backend, next.path());
-            return Err(error);
+            return replaced.map(|_| Published::Stale);
         }
         self.gauge.note(&next, 0);
         disk.log = Some(next);

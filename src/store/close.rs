@@ -85,13 +85,15 @@ impl Shared {
                 self.sync_log(disk).and_then(|()| self.leave_others(disk)).and_then(|()| self.checkpoint_on_close(disk))
             }
         };
+        // Outside of what callers wait for: giving the place back may take a moment.
+        let mut several = None;
         let mut inner = self.inner();
         // After these there is nothing that another try could do better.
         let hopeless = inner.failed.is_some() || matches!(closed, Err(Error::Changed { .. }));
         if closed.is_ok() || hopeless {
             // ORDER: nothing is written after the lock is given back.
             disk.log = None;
-            disk.several = None;
+            several = disk.several.take();
             if let Some(lock) = disk.lock.take() {
                 lock.release();
             }
@@ -100,8 +102,9 @@ impl Shared {
             inner.phase = Phase::Open;
         }
         inner.queue.retain(|item| !matches!(item, Item::Close { .. }));
-        inner.settle(ticket, closed.map(|()| Value::None));
         drop(inner);
+        drop(several);
+        self.inner().settle(ticket, closed.map(|()| Value::None));
         self.wake();
     }
 

@@ -155,7 +155,11 @@ impl Shared {
             Ok(true) => Ok(()),
             Ok(false) => {
                 drop(turn);
-                once_more(|| self.enter(disk))
+                match once_more(|| self.enter(disk)) {
+                    // It counts; the next append enters first.
+                    Err(_) if self.is_named(disk) => Ok(()),
+                    other => other,
+                }
             }
             Err(error) => {
                 // Before the lock is given back: nobody has read it.
@@ -172,9 +176,10 @@ impl Shared {
         let Some(untold) = &mut inner.untold_through else { return };
         let keep = untold.iter().rposition(|write| write.ack == Ack::Done).map_or(0, |last| last + 1);
         let back = untold.split_off(keep);
-        let first = back.iter().find_map(|write| write.ops.first()).map(|op| op.seq);
-        if let (Some(log), Some(first)) = (&mut disk.log, first) {
+        if let (Some(log), Some(first)) = (&mut disk.log, first_op(&back)) {
             log.abandon_after(first - 1);
+            // It may have been durable.
+            let _ = log.sync();
         }
         back.into_iter().rev().for_each(|write| inner.queue.push_front(Item::Write(write)));
     }
@@ -276,16 +281,19 @@ impl Shared {
     /// A sync failed after writes, some of them acknowledged before, were appended. Those at the end that somebody
     /// waits for are cut off again; nothing more is written.
     fn sync_failed(&self, disk: &mut Disk, items: usize, error: Error) {
-        let last_kept = {
+        let first = {
             let inner = self.inner();
-            let writes = inner.queue.iter().take(items).filter_map(|item| match item {
-                Item::Write(write) if write.ack == Ack::Done => write.ops.last().map(|op| op.seq),
-                _ => None,
-            });
-            writes.max().unwrap_or_default()
+            let writes: Vec<&Write> = inner
+                .queue
+                .iter()
+                .take(items)
+                .filter_map(|item| if let Item::Write(write) = item { Some(write) } else { None })
+                .collect();
+            let keep = writes.iter().rposition(|write| write.ack == Ack::Done).map_or(0, |last| last + 1);
+            first_op(writes.get(keep..).unwrap_or_default().iter().copied())
         };
-        if let Some(log) = &mut disk.log {
-            log.abandon_after(last_kept);
+        if let (Some(log), Some(first)) = (&mut disk.log, first) {
+            log.abandon_after(first - 1);
         }
         self.poison(error);
     }
@@ -323,6 +331,11 @@ impl Shared {
         self.inner().note_unsynced(false);
         Ok(())
     }
+}
+
+/// Sequence number of the first operation of some writes.
+fn first_op<'a>(writes: impl IntoIterator<Item = &'a Write>) -> Option<u64> {
+    writes.into_iter().find_map(|write| write.ops.first()).map(|op| op.seq)
 }
 
 /// Makes a call a second time where the storage let it down: what was done before it cannot simply be taken back.

@@ -204,7 +204,7 @@ impl Shared {
             if member.alone.is_some() {
                 // This agent's own checkpoint has the lock alone. An open file has one lock: taking it in common would
                 // turn it into that, and giving that back would end it.
-                if member.entered && several.is_current()? {
+                if member.entered && !member.unsynced && several.is_current()? {
                     return Ok(Some(None));
                 }
                 if !wait {
@@ -213,7 +213,7 @@ impl Shared {
                 self.enter(disk)?;
                 continue;
             }
-            if member.entered {
+            if member.entered && !member.unsynced {
                 let Some(held) = member.place.appending(wait)? else { return Ok(None) };
                 if several.is_current()? {
                     return Ok(Some(Some(held)));
@@ -298,7 +298,31 @@ impl Shared {
                 entries.insert(agent, log);
             }
         }
-        backend::replace(&*self.backend, names::MANIFEST, &manifest.to_bytes())
+        self.replace_manifest(disk, &manifest)
+    }
+
+    /// Replaces the manifest, and remembers if it is not certain that it lasts: nothing is appended by it then.
+    fn replace_manifest(&self, disk: &mut Disk, manifest: &Manifest) -> Result<()> {
+        let mut note = |unsynced| {
+            if let Some(Several { member: Some(member), .. }) = &mut disk.several {
+                member.unsynced = unsynced;
+            }
+        };
+        note(true);
+        backend::replace(&*self.backend, names::MANIFEST, &manifest.to_bytes())?;
+        note(false);
+        Ok(())
+    }
+
+    /// True if what this agent has appended stands in a log that the manifest names, and nobody is making a checkpoint
+    /// who may have read it before.
+    pub(super) fn is_named(&self, disk: &Disk) -> bool {
+        let Some(Several { member: Some(member), .. }) = &disk.several else { return true };
+        let Ok((manifest, _)) = pin_manifest(&*self.backend) else { return false };
+        !member.unsynced
+            && manifest.current_snapshot == member.base
+            && !manifest.other.contains_key(COMPACTING)
+            && manifest.log_of(&member.name).is_some_and(|path| disk.log.as_ref().is_some_and(|log| log.path() == path))
     }
 
     /// [`Shared::meet_others`] for who does not hold the lock.
@@ -326,6 +350,10 @@ impl Shared {
             let Some(several) = &mut disk.several else { return Ok(()) };
             let member = several.member()?;
             if member.entered {
+                if member.unsynced {
+                    self.backend.sync_dir("")?;
+                    member.unsynced = false;
+                }
                 member.begin_after(&disk.manifest);
                 // Whoever began a checkpoint is gone: its lock is free.
                 if !disk.manifest.other.contains_key(COMPACTING) {
@@ -337,7 +365,7 @@ impl Shared {
             let Some(Several { member: Some(member), .. }) = &disk.several else { return Ok(()) };
             let mut manifest = disk.manifest.clone();
             manifest.enter(&member.name, disk.log.as_ref().map_or("", Log::path));
-            backend::replace(&*self.backend, names::MANIFEST, &manifest.to_bytes())?;
+            self.replace_manifest(disk, &manifest)?;
             self.meet_others(disk)?;
         }
         let message = "The manifest is overwritten again and again by agents that know no lock".to_owned();
@@ -375,7 +403,9 @@ impl Shared {
         };
         let log = create_agent_log(&*self.backend, &name, disk.log.as_ref(), Lines::of(&kept))?;
         if let Some(member) = disk.several.as_mut().and_then(|several| several.member.as_mut()) {
-            member.begin_after(&disk.manifest);
+            member.base.clone_from(&disk.manifest.current_snapshot);
+            // A checkpoint takes along what it names: this log is not named yet.
+            member.lineage = None;
         }
         disk.log = Some(log);
         Ok(())
@@ -400,7 +430,9 @@ impl Shared {
         if disk.manifest.folded(own) == Some(lines) || member.is_some_and(|member| member.is_part_of(&disk.manifest)) {
             return Ok(Vec::new());
         }
-        let ops = scan(backend, own, true)?.ops;
+        // What stands after its end was rejected, and could not be cut off.
+        let end = disk.log.as_ref().map_or(u64::MAX, Log::end);
+        let ops: Vec<Loaded> = scan(backend, own, true)?.ops.into_iter().filter(|op| op.from < end).collect();
         let rest = match disk.manifest.folded(own) {
             Some(count) => ops.into_iter().skip(count).collect(),
             // COMPAT: a checkpoint of upstream's does not say how far it has come.

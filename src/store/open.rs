@@ -125,6 +125,12 @@ impl Opening {
             let id = json::quote(name).as_slice().into();
             state.agent = Some(Agent { id, clock: 0, floor: manifest.clock() });
             state.see_clocks(manifest.clock().max(header.clock.unwrap_or_default()));
+            // What stands in others' logs is not its own to take back.
+            if manifest.log_of(name).is_none()
+                && let Some(agent) = &mut state.agent
+            {
+                agent.floor = agent.clock;
+            }
         }
         Ok(Opening { manifest: Some(manifest), stored_version, state, scans, ..self })
     }

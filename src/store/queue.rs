@@ -126,10 +126,11 @@ impl super::Inner {
         self.queue.push_back(item);
     }
 
-    /// True if a call has not ended, among those that are told by themselves or still queued.
+    /// True if a call has not ended, among those that are told by themselves or still queued, or not confirmed.
     pub(super) fn is_pending(&self, ticket: Ticket) -> bool {
         let running = self.job.as_ref().is_some_and(|job| job.waiting.contains(&ticket));
-        running || self.queue.iter().any(|item| item.tickets().contains(&ticket))
+        let untold = self.untold_through.iter().flatten().any(|write| write.ticket == ticket);
+        running || untold || self.queue.iter().any(|item| item.tickets().contains(&ticket))
     }
 
     /// Tells the end of a call.

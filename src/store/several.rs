@@ -60,6 +60,8 @@ pub(super) struct Member {
     pub(super) base: String,
     /// The checkpoints that had been made then.
     pub(super) lineage: Option<Lineage>,
+    /// True if a manifest of its own may not last: its directory could not be synced.
+    pub(super) unsynced: bool,
 }
 
 /// Checkpoints that were all made under the lock: each took along every operation that was stored before it.
@@ -108,7 +110,8 @@ impl Several {
     pub(super) fn join(backend: &dyn StorageBackend, options: &Options) -> Result<Option<Self>> {
         let Some(name) = options.agent.clone().filter(|_| !options.read_only) else { return Ok(None) };
         let place = backend.join(&name)?;
-        let member = Member { name, place, alone: None, entered: false, base: String::new(), lineage: None };
+        let base = String::new();
+        let member = Member { name, place, alone: None, entered: false, base, lineage: None, unsynced: false };
         Ok(Some(Several { member: Some(member), ..Several::default() }))
     }
 
