@@ -148,6 +148,29 @@ fn the_logs_of_agents_are_repaired_and_found_again() {
     }
 }
 
+/// The log of a checkpoint begins with operations of others: both logs were taken for one agent's, and one was left out.
+#[test]
+fn a_log_that_begins_with_an_operation_of_another_agent_is_not_that_ones() {
+    let (disk, _) = sample();
+    for (agent, by) in [("one", ["one", "one"]), ("two/2", ["one", "two/2"])] {
+        let path = files::create_log(&disk, Some(agent)).unwrap();
+        for (clock, by) in by.iter().enumerate() {
+            let op = format!(
+                r#"{{"ts":"t","op":"set","id":"{agent}-{clock}","prev":null,"data":1,"agent":"{by}","clock":{}}}"#,
+                clock + 1
+            );
+            files::append(&disk, &path, &[op.as_bytes()]).unwrap();
+        }
+    }
+    disk.remove(names::MANIFEST).unwrap();
+    repaired(&disk);
+    let made = Manifest::parse(&disk.bytes(names::MANIFEST).unwrap(), "").unwrap();
+    assert_eq!(made.active_agent_ops.unwrap().keys().collect::<Vec<_>>(), ["one", "two/2"]);
+    for id in ["one-0", "one-1", "two/2-0", "two/2-1"] {
+        assert!(records(&disk).contains(id), "{id}: {}", records(&disk));
+    }
+}
+
 #[test]
 fn where_the_snapshot_is_gone_the_one_before_it_counts() {
     let (disk, mut manifest) = sample();
