@@ -6,7 +6,6 @@
  * What could go wrong if: the variable were only one more place to look. A program would run with an addon that it
  * did not name, and nobody would notice.
  */
-import { existsSync, readdirSync } from "node:fs";
 import Module from "node:module";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -26,6 +25,8 @@ const here = dirname(import.meta.url === undefined ? __filename : fileURLToPath(
 const prebuilds = join(here, "prebuilds");
 // Not imported by name: webpack would take the paths, which it cannot know, for modules to bundle.
 const requireAddon = Module.createRequire(join(here, "loader.js"));
+// Importing it would load all that it has getters for, streams among them: a millisecond.
+const { existsSync, readdirSync } = /** @type {typeof import("node:fs")} */ (requireAddon("node:fs"));
 
 export default find();
 

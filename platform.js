@@ -4,7 +4,10 @@
  * What could go wrong if: the C library were taken from the system instead of from this process. A musl build of Node
  * runs on a glibc system and the reverse, and an addon has to fit the process.
  */
-import { closeSync, openSync, readSync } from "node:fs";
+import { createRequire } from "node:module";
+
+// As in loader.js: importing it costs a millisecond. A bundle in CommonJS has no import.meta.url.
+const { closeSync, openSync, readSync } = /** @type {typeof import("node:fs")} */ (createRequire(import.meta.url ?? __filename)("node:fs"));
 
 /** @typedef {"gnu" | "musl"} Libc */
 

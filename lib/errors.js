@@ -1,7 +1,10 @@
 /**
  * Errors as callers see them: a class, a `code`, and for system errors Node's own words and fields.
  */
-import { getSystemErrorMap } from "node:util";
+import { createRequire } from "node:module";
+
+// Importing it would load all that it has getters for: most of a millisecond. A bundle in CommonJS has no import.meta.url.
+const { getSystemErrorMap } = /** @type {typeof import("node:util")} */ (createRequire(import.meta.url ?? __filename)("node:util"));
 
 /** @typedef {import("../binding.js").Failure} Failure */
 

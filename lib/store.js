@@ -219,13 +219,13 @@ export class Store {
   /** @returns {T[]} */
   all() {
     this.#ensureReadable();
-    return this.#view.scan((records) => Array.from(records.values()));
+    return this.#view.all();
   }
 
   /** @returns {[string, T][]} */
   entries() {
     this.#ensureReadable();
-    return this.#view.scan((records) => Array.from(records.entries()));
+    return this.#view.entries();
   }
 
   /**
@@ -235,12 +235,15 @@ export class Store {
   filter(predicate) {
     this.#ensureReadable();
     ensureFunction("predicate", predicate);
-    return this.#view.scan((records) => {
-      /** @type {T[]} */
-      const found = [];
-      for (const [id, value] of records) if (predicate(value, id)) found.push(value);
-      return found;
-    });
+    const { ids, values } = this.#view.lists();
+    // Not values.filter(): a call between would cost as much as a short predicate.
+    /** @type {T[]} */
+    const found = [];
+    for (let i = 0; i < ids.length; i++) {
+      const value = /** @type {T} */ (values[i]);
+      if (predicate(value, /** @type {string} */ (ids[i]))) found.push(value);
+    }
+    return found;
   }
 
   /**
@@ -251,11 +254,10 @@ export class Store {
     this.#ensureReadable();
     if (predicate === undefined || predicate === null) return this.#view.size;
     ensureFunction("predicate", predicate);
-    return this.#view.scan((records) => {
-      let n = 0;
-      for (const [id, value] of records) if (predicate(value, id)) n++;
-      return n;
-    });
+    const { ids, values } = this.#view.lists();
+    let n = 0;
+    for (let i = 0; i < ids.length; i++) if (predicate(/** @type {T} */ (values[i]), /** @type {string} */ (ids[i]))) n++;
+    return n;
   }
 
   /**
@@ -501,12 +503,8 @@ export class Store {
     const signal = signalOf(options);
     const onProgress = progressOf(options);
     if (this.#batching) return this.#defer(() => this.archive(predicate, segment, options));
-    const ids = this.#view.scan((records) => {
-      /** @type {string[]} */
-      const found = [];
-      for (const [id, value] of records) if (predicate(value, id)) found.push(id);
-      return found;
-    });
+    const { ids: all, values } = this.#view.lists();
+    const ids = all.filter((id, i) => predicate(/** @type {T} */ (values[i]), id));
     this.#ensureWritable();
     if (ids.length === 0) return 0;
     const look = onProgress && checkpointProgress(this.#handle);

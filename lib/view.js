@@ -2,11 +2,13 @@
  * The records as JavaScript objects: decoded when they are first read, kept until they change.
  *
  * The engine owns the records. A view is partial (some decoded records, in no order) until the first scan, which
- * completes it: then it holds every id in the engine's order and scans do not cross any more. A changed record is
- * marked stale and decoded again when it is next read.
+ * completes it: from then on scans do not cross any more. What a scan runs over are two arrays, the ids and the values
+ * in the engine's order, which are twice as fast to walk over as a map; the map of a complete view is made by the first
+ * call that looks a record up. A changed record is marked stale and decoded again when it is next read.
  *
- * What could go wrong if: a predicate writes while it scans (the scan goes on over the map as it was); a record is put
- * back in the middle of the order by an undo (the view is partial again, decoded objects are kept).
+ * What could go wrong if: a predicate writes while it scans (the scan goes on over the arrays as they were, which
+ * nobody changes); a record is put back in the middle of the order by an undo (the view is partial again, decoded
+ * objects are kept).
  */
 import * as native from "../binding.js";
 
@@ -16,16 +18,24 @@ const STALE = Symbol("stale");
 /** From this many stale records on, and a quarter of all, a scan reads everything again instead of one by one. */
 const MANY = 1000;
 
+/**
+ * All records in order. Never changed: a scan may be running over them.
+ * @template T
+ * @typedef {{ ids: readonly string[], values: readonly T[] }} Lists
+ */
+
 /** @template T */
 export class View {
   #handle;
-  /** @type {Map<string, T | typeof STALE>} */
+  /** Decoded records. Those of a complete view are all records, in order. @type {Map<string, T | typeof STALE>} */
   #records = new Map();
   /** @type {Set<string>} */
   #stale = new Set();
   #complete = false;
-  #scans = 0;
-  #copied = false;
+  /** All records, none of them stale; if the view is not complete, the map is to be made of them. @type {Lists<T> | undefined} */
+  #lists;
+  /** Something was scanned since the last change. */
+  #scanned = false;
 
   /** @param {number} handle */
   constructor(handle) {
@@ -39,18 +49,50 @@ export class View {
   get(id) {
     const known = this.#records.get(id);
     if (known !== undefined && known !== STALE) return known;
-    if ((known === undefined && this.#complete) || typeof id !== "string") return undefined;
-    return this.#decode(id);
+    if (typeof id !== "string" || (known === undefined && this.#complete)) return undefined;
+    if (!this.#index()) return this.#decode(id);
+    return /** @type {T | undefined} */ (this.#records.get(id));
   }
 
   /** @param {string} id */
   has(id) {
+    this.#index();
     if (this.#complete) return this.#records.has(id);
     return typeof id === "string" && native.hasRecord(this.#handle, JSON.stringify(id));
   }
 
   get size() {
+    if (this.#lists !== undefined) return this.#lists.ids.length;
     return this.#complete ? this.#records.size : native.countRecords(this.#handle);
+  }
+
+  /** @returns {T[]} */
+  all() {
+    this.#prepare();
+    // A copy of an array takes half the time, but is worth making the array only for who scans again and again.
+    if (this.#lists === undefined && !this.#scanned) {
+      this.#scanned = true;
+      return Array.from(/** @type {Map<string, T>} */ (this.#records).values());
+    }
+    return this.#listed().values.slice();
+  }
+
+  /** @returns {[string, T][]} */
+  entries() {
+    const { ids, values } = this.lists();
+    /** @type {[string, T][]} */
+    const found = [];
+    for (let i = 0; i < ids.length; i++) found.push([/** @type {string} */ (ids[i]), /** @type {T} */ (values[i])]);
+    return found;
+  }
+
+  /**
+   * All records in order, as they are now.
+   * @returns {Lists<T>}
+   */
+  lists() {
+    this.#prepare();
+    return this.#listed();
   }
 
   /** @param {string} id */
@@ -72,8 +114,8 @@ export class View {
    * @param {string} id
    */
   changed(id) {
+    this.#change();
     if (this.#complete) {
-      this.#detach();
       this.#records.set(id, STALE);
       this.#stale.add(id);
     } else {
@@ -86,7 +128,7 @@ export class View {
    * @param {string} id
    */
   deleted(id) {
-    this.#detach();
+    this.#change();
     this.#records.delete(id);
     this.#stale.delete(id);
   }
@@ -96,7 +138,7 @@ export class View {
    * @param {string[]} ids
    */
   reordered(ids) {
-    this.#detach();
+    this.#change();
     for (const id of ids) {
       this.#records.delete(id);
       this.#stale.delete(id);
@@ -104,38 +146,48 @@ export class View {
     this.#complete = false;
   }
 
-  /** Leaves the map to the scans that run over it, once. */
-  #detach() {
-    if (this.#scans > 0 && !this.#copied) {
-      this.#records = new Map(this.#records);
-      this.#copied = true;
-    }
+  /** What the arrays say holds no longer. */
+  #change() {
+    this.#index();
+    this.#lists = undefined;
+    this.#scanned = false;
   }
 
-  /**
-   * Calls `scan` with all records in order.
-   * @template R
-   * @param {(records: Map<string, T>) => R} scan
-   * @returns {R}
-   */
-  scan(scan) {
+  /** Makes the map of a view of which there are the arrays only. True if there was one to make. */
+  #index() {
+    if (this.#complete || this.#lists === undefined) return false;
+    const { ids, values } = this.#lists;
+    const records = new Map();
+    for (let i = 0; i < ids.length; i++) records.set(ids[i], values[i]);
+    this.#records = records;
+    this.#complete = true;
+    return true;
+  }
+
+  /** All records are decoded afterwards. */
+  #prepare() {
+    if (this.#lists !== undefined) return;
     if (!this.#complete || (this.#stale.size > MANY && this.#stale.size > this.#records.size / 4)) this.#readAll();
     for (const id of this.#stale) this.#decode(id);
     this.#stale.clear();
-    this.#scans++;
-    this.#copied = false;
-    try {
-      return scan(/** @type {Map<string, T>} */ (this.#records));
-    } finally {
-      this.#scans--;
+  }
+
+  /** @returns {Lists<T>} */
+  #listed() {
+    if (this.#lists === undefined) {
+      const records = /** @type {Map<string, T>} */ (this.#records);
+      this.#lists = { ids: Array.from(records.keys()), values: Array.from(records.values()) };
     }
+    return this.#lists;
   }
 
   /** Reads all records, in order; objects that were decoded before stay the same. */
   #readAll() {
     const known = this.#records;
-    /** @type {Map<string, T | typeof STALE>} */
-    const records = new Map();
+    /** @type {string[]} */
+    const allIds = [];
+    /** @type {T[]} */
+    const allValues = [];
     /** @type {number | undefined} */
     let next = 0;
     while (next !== undefined) {
@@ -145,14 +197,15 @@ export class View {
       const values = /** @type {T[]} */ (JSON.parse(page.values));
       for (let i = 0; i < ids.length; i++) {
         const id = /** @type {string} */ (ids[i]);
-        const old = known.get(id);
-        records.set(id, old === undefined || old === STALE ? /** @type {T} */ (values[i]) : old);
+        const old = known.size === 0 ? undefined : known.get(id);
+        allIds.push(id);
+        allValues.push(old === undefined || old === STALE ? /** @type {T} */ (values[i]) : old);
       }
       next = page.next;
     }
-    this.#records = records;
-    this.#copied = true;
+    this.#lists = { ids: allIds, values: allValues };
+    this.#complete = false;
+    this.#records = new Map();
     this.#stale.clear();
-    this.#complete = true;
   }
 }
