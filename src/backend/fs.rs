@@ -14,6 +14,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+/// To remove files of this size takes a millisecond and more.
+const LARGE: u64 = 4 << 20;
+
 /// A store directory on the file system.
 #[derive(Debug, Clone)]
 pub struct FsBackend {
@@ -171,6 +174,13 @@ impl StorageBackend for FsBackend {
         std::fs::remove_file(self.at(path)).map_err(self.error("unlink", path))
     }
 
+    fn remove_name(&self, path: &str) -> Result<Option<Box<dyn Send>>> {
+        let large = File::open(self.at(path)).ok();
+        let large = large.filter(|file| file.metadata().is_ok_and(|metadata| metadata.len() >= LARGE));
+        self.remove(path)?;
+        Ok(large.map(|file| Box::new(file) as Box<dyn Send>))
+    }
+
     fn sync_dir(&self, folder: &str) -> Result<()> {
         sync_folder(&self.at(folder)).map_err(self.error("fsync", folder))
     }
@@ -312,6 +322,17 @@ impl StorageFile for FsFile {
 
     fn truncate(&mut self, len: u64) -> Result<()> {
         self.file.set_len(len).map_err(self.error("ftruncate"))
+    }
+
+    #[cfg(target_os = "linux")]
+    #[allow(unsafe_code, reason = "no crate offers this call as a safe one")]
+    fn write_behind(&mut self, offset: u64, len: u64) {
+        use std::os::fd::AsRawFd;
+        let range = (libc::off64_t::try_from(offset), libc::off64_t::try_from(len));
+        let (Ok(offset), Ok(len)) = range else { return };
+        // SAFETY: the call takes numbers only. What it answers does not matter: it waits for nothing, so it cannot know how
+        // the writing went, and `sync` is told of a failure all the same.
+        unsafe { libc::sync_file_range(self.file.as_raw_fd(), offset, len, libc::SYNC_FILE_RANGE_WRITE) };
     }
 
     #[expect(clippy::disallowed_methods, reason = "the one place that syncs files")]

@@ -57,6 +57,10 @@ pub trait StorageBackend: Send + Sync {
     fn rename(&self, from: &str, to: &str) -> Result<()>;
     /// Removes a file.
     fn remove(&self, path: &str) -> Result<()>;
+    /// Removes a file's name. What the file holds goes when the answer is dropped: of a large one, that takes a while.
+    fn remove_name(&self, path: &str) -> Result<Option<Box<dyn Send>>> {
+        self.remove(path).map(|()| None)
+    }
     /// Makes the names in a folder durable.
     fn sync_dir(&self, folder: &str) -> Result<()>;
     /// Takes the store for writing; released when dropped.
@@ -115,6 +119,11 @@ pub trait StorageFile: Send {
     fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<usize>;
     /// Cuts the file to `len` bytes.
     fn truncate(&mut self, len: u64) -> Result<()>;
+    /// Begins to make a range durable, without waiting for it: `sync` will have less to do, and is what tells whether it
+    /// went well.
+    fn write_behind(&mut self, offset: u64, len: u64) {
+        let _ = (offset, len);
+    }
     /// Makes bytes and length durable.
     fn sync(&mut self) -> Result<()>;
     /// Checks that the path still names this file, that it may be written, and that it is `len` bytes long.
@@ -192,6 +201,16 @@ pub fn write_temporary(
 /// Removes a file that never counted. Best effort: what stays is removed at the next open.
 pub fn discard(backend: &dyn StorageBackend, path: &str) {
     let _ = backend.remove(path);
+}
+
+/// Removes files that do not count any more. Best effort, as for [`discard`]. Nobody waits until the space of large ones is
+/// free: for the snapshot of a large store that takes as long as a third of a checkpoint.
+pub fn discard_superseded(backend: &dyn StorageBackend, paths: &[String]) {
+    let large: Vec<_> = paths.iter().filter_map(|path| backend.remove_name(path).ok().flatten()).collect();
+    if !large.is_empty() {
+        // Where there is no thread to be had they go at once.
+        let _ = std::thread::Builder::new().name("opslog-remove".to_owned()).spawn(move || drop(large));
+    }
 }
 
 /// The folder part of a path; empty for files of the store's own directory.

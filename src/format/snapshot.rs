@@ -16,6 +16,8 @@ use std::borrow::Cow;
 
 /// Written in pieces of this size: large enough for the disk, small beside any store.
 const CHUNK: usize = 256 * 1024;
+/// The disk begins to write when so much is there for it, while the rest is still being put together.
+const BEHIND: u64 = 4 << 20;
 const NO_CRC: &str = "00000000";
 
 /// What a snapshot says of itself.
@@ -54,7 +56,7 @@ pub fn write(
     let head = format!("{{\"version\":{version},\"timestamp\":\"{timestamp}\"{count}{clock},\"crc\":\"");
     let mut buffer = Vec::with_capacity(CHUNK + CHUNK / 4);
     buffer.extend_from_slice(format!("{head}{NO_CRC}\"}}\n").as_bytes());
-    let (mut offset, mut crc) = (0, 0);
+    let (mut offset, mut behind, mut crc) = (0, 0, 0);
     loop {
         let more = next(&mut buffer)?;
         if !more || buffer.len() >= CHUNK {
@@ -62,6 +64,10 @@ pub fn write(
             file.write(offset, &buffer)?;
             offset += buffer.len() as u64;
             buffer.clear();
+        }
+        if offset - behind >= BEHIND {
+            file.write_behind(behind, offset - behind);
+            behind = offset;
         }
         if !more {
             break;

@@ -62,33 +62,37 @@ impl Moment {
         }
     }
 
-    /// Takes the next records, at most `limit` of them and about `bytes`; `false` once there are no more.
-    pub fn take(&mut self, records: &Records, limit: usize, bytes: usize, out: &mut Vec<(Text, Text)>) -> bool {
+    /// Takes the next records, at most `limit` of them and about `bytes`; `false` once there are no more. `each` is called
+    /// with the id and the value of each.
+    pub fn take(&mut self, records: &Records, limit: usize, bytes: usize, mut each: impl FnMut(&[u8], &[u8])) -> bool {
         let mut taken = 0;
+        let mut push = |id: &[u8], value: &[u8]| {
+            each(id, value);
+            taken += id.len() + value.len();
+            taken
+        };
         let mut present = records.iter_from(self.next).take_while(|(position, ..)| *position < self.end).peekable();
         for _ in 0..limit {
             let kept =
                 self.kept.first_key_value().map(|(position, _)| *position).filter(|position| *position < self.end);
-            let record = match (present.peek().map(|(position, ..)| *position), kept) {
+            let taken = match (present.peek().map(|(position, ..)| *position), kept) {
                 (None, None) => {
                     self.next = self.end;
                     return false;
                 }
                 (Some(at), kept) if kept.is_none_or(|kept| at < kept) => {
                     self.next = at + 1;
-                    present.next().map(|(_, record)| record.texts())
+                    present.next().map(|(_, record)| push(record.id(), record.value()))
                 }
                 (at, kept) => {
                     if at == kept {
                         present.next();
                     }
                     self.next = kept.map_or(self.next, |kept| kept + 1);
-                    self.kept.pop_first().and_then(|(_, record)| record)
+                    self.kept.pop_first().and_then(|(_, record)| record).map(|(id, value)| push(&id, &value))
                 }
             };
-            taken += record.as_ref().map_or(0, |(id, value)| id.len() + value.len());
-            out.extend(record);
-            if taken >= bytes {
+            if taken.is_some_and(|taken| taken >= bytes) {
                 break;
             }
         }
@@ -146,7 +150,7 @@ mod tests {
             let mut meanwhile = meanwhile.into_iter().enumerate();
             loop {
                 let mut moment = state.moment.take().unwrap();
-                let more = moment.take(&state.records, limit, 20, &mut taken);
+                let more = moment.take(&state.records, limit, 20, |id, value| taken.push((id.to_vec(), value.to_vec())));
                 state.moment = Some(moment);
                 if !more {
                     break;
@@ -155,7 +159,6 @@ mod tests {
                     change(&mut state, step, 2_000 + n);
                 }
             }
-            let taken: Listed = taken.iter().map(|(id, value)| (id.to_vec(), value.to_vec())).collect();
             prop_assert_eq!(taken, expected);
         }
     }

@@ -11,7 +11,6 @@ use crate::backend::{self, StorageBackend, StorageFile, create_temporary, discar
 use crate::clock;
 use crate::error::{Error, Result};
 use crate::format::manifest::{Manifest, Previous, Superseded};
-use crate::format::op::Text;
 use crate::format::{names, snapshot};
 use crate::log::Log;
 use crate::log::recovery::create_after;
@@ -22,8 +21,8 @@ use std::time::{Duration, Instant};
 
 /// Records are taken from the state so many at a time: the lock is held for some ten microseconds.
 const PIECE: usize = 256;
-/// And about so many bytes at a time: what a checkpoint holds in memory.
-const PIECE_BYTES: usize = 256 << 10;
+/// And about so many bytes at a time, which are copied meanwhile.
+const PIECE_BYTES: usize = 128 << 10;
 /// How long superseded logs stay for readers.
 const KEEP_LOGS_MS: u64 = 60_000;
 /// And how many bytes of them: heavy updates would fill the disk within that minute.
@@ -220,22 +219,20 @@ impl Shared {
 
     /// Writes the moment that was chosen as a snapshot, durably.
     pub(super) fn write_snapshot(&self, count: u64) -> Result<Snapshot> {
-        let mut records: Vec<(Text, Text)> = Vec::with_capacity(PIECE);
         let current = self.inner().manifest.current_snapshot.clone();
         let next = |out: &mut Vec<u8>| {
-            records.clear();
-            let more = {
-                let mut guard = self.inner();
-                let state = &mut guard.state;
-                let Some(mut moment) = state.moment.take() else {
-                    return Err(Error::Failed { message: "The checkpoint was given up".to_owned(), cause: None });
-                };
-                let more = moment.take(&state.records, PIECE, PIECE_BYTES, &mut records);
-                state.moment = Some(moment);
-                guard.metrics.checkpoint_goes_on(records.len());
-                more
+            let mut guard = self.inner();
+            let state = &mut guard.state;
+            let Some(mut moment) = state.moment.take() else {
+                return Err(Error::Failed { message: "The checkpoint was given up".to_owned(), cause: None });
             };
-            records.iter().for_each(|(id, value)| snapshot::push_record(id, value, out));
+            let mut count = 0;
+            let more = moment.take(&state.records, PIECE, PIECE_BYTES, |id, value| {
+                count += 1;
+                snapshot::push_record(id, value, out);
+            });
+            state.moment = Some(moment);
+            guard.metrics.checkpoint_goes_on(count);
             Ok(more)
         };
         let backend = &*self.backend;
@@ -389,9 +386,7 @@ impl Shared {
             self.poison(error.clone());
             return Err(error);
         }
-        for path in superseded {
-            discard(backend, &path);
-        }
+        backend::discard_superseded(backend, &superseded);
         Ok(Published::Done)
     }
 }

@@ -360,7 +360,9 @@ impl Store {
         let mut records = Vec::new();
         let mut more = true;
         while more && records.is_empty() {
-            more = moment.take(&state.records, usize::MAX, bytes, &mut records);
+            more = moment.take(&state.records, usize::MAX, bytes, |id, value| {
+                records.push((Text::from(id), Text::from(value)));
+            });
         }
         state.moment = more.then_some(moment);
         inner.metrics.checkpoint_goes_on(records.len());

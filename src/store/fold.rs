@@ -167,9 +167,7 @@ impl Shared {
         }
         // What cannot be read now is read before the next append: the manifest that is known has been replaced.
         let _ = self.meet_others(disk);
-        for path in superseded {
-            discard(backend, &path);
-        }
+        backend::discard_superseded(backend, &superseded);
         remove_leftovers(backend, &disk.manifest, true);
         Ok(Published::Done)
     }
