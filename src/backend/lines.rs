@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use std::io::{ErrorKind, Read};
 
 /// Files are read in pieces of this size; a longer line makes the piece longer.
-const PIECE: usize = 1 << 20;
+const PIECE: usize = 64 << 10;
 
 /// A line as it stands in a file.
 #[derive(Debug, Clone, Copy)]

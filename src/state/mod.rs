@@ -6,13 +6,15 @@
 
 mod agent;
 mod hidden;
+mod loader;
 mod moment;
 mod records;
 
 pub use agent::{Agent, Incoming, Merged, place};
 pub use hidden::Hidden;
+pub use loader::{Loader, Packer, Piece};
 pub use moment::Moment;
-pub use records::{Loader, Position, Record, Records};
+pub use records::{Position, Record, Records};
 
 use crate::format::op::{OpKind, Origin, Parts, Prev, Text, Timestamp};
 use std::collections::VecDeque;

@@ -14,32 +14,49 @@ pub type Position = u64;
 
 const BLOCK: u64 = 64;
 
-/// Values up to this size share their memory when they are loaded: for larger ones an allocation of their own is no loss.
-const SHARED: usize = 2048;
-
-/// Memory that loaded records share comes in pieces of this size, less the counters that stand before it: allocators
-/// give sizes between two powers of two more than they ask for.
-const PIECE: usize = 16 * 1024 - 16;
-
 /// A record: its id and, right behind it in the same memory, its value.
 #[derive(Debug, Clone)]
 pub struct Record {
     bytes: Arc<[u8]>,
-    from: u32,
-    value: u32,
-    to: u32,
+    place: Place,
+}
+
+/// Where a record's texts lie. In eight bytes, for records are many.
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    /// They are all of the bytes; the value begins here.
+    Alone { value: u32 },
+    /// The bytes are shared by several records: the id begins at `from`, the value ends at `to`.
+    Shared { from: u16, value: u16, to: u16 },
 }
 
 impl Record {
+    /// A part of bytes that others may share: an id from `from` on, the value from `value` on up to `to`. Copied where
+    /// the bytes are too many for that.
+    pub(super) fn part(bytes: &Arc<[u8]>, from: u32, value: u32, to: u32) -> Self {
+        if from == 0 && to as usize == bytes.len() {
+            return Record { bytes: bytes.clone(), place: Place::Alone { value } };
+        }
+        match (u16::try_from(from), u16::try_from(value), u16::try_from(to)) {
+            (Ok(from), Ok(value), Ok(to)) => Record { bytes: bytes.clone(), place: Place::Shared { from, value, to } },
+            _ => {
+                let part = |from: u32, to: u32| bytes.get(from as usize..to as usize).unwrap_or_default();
+                Record::new(part(from, value), part(value, to))
+            }
+        }
+    }
+
     fn new(id: &[u8], value: &[u8]) -> Self {
         let both = id.len() + value.len();
+        // As long as a text may be at most.
+        let _ = length(both);
         let mut bytes: Arc<[u8]> = std::iter::repeat_n(0, both).collect();
         // Nobody else has it yet.
         if let Some((front, back)) = Arc::get_mut(&mut bytes).and_then(|bytes| bytes.split_at_mut_checked(id.len())) {
             front.copy_from_slice(id);
             back.copy_from_slice(value);
         }
-        Record { bytes, from: 0, value: length(id.len()), to: length(both) }
+        Record { bytes, place: Place::Alone { value: length(id.len()) } }
     }
 
     /// A record of two texts; copied, unless they lie side by side already and nothing else beside them.
@@ -47,9 +64,17 @@ impl Record {
         let ((bytes, id_part), (other, value_part)) = (id.whole(), value.whole());
         let whole = id_part.start == 0 && value_part.end as usize == bytes.len();
         if whole && Arc::ptr_eq(bytes, other) && id_part.end == value_part.start {
-            return Record { bytes: bytes.clone(), from: id_part.start, value: id_part.end, to: value_part.end };
+            return Record { bytes: bytes.clone(), place: Place::Alone { value: id_part.end } };
         }
         Record::new(id, value)
+    }
+
+    /// Where the id begins, the value begins, and the value ends.
+    fn bounds(&self) -> (u32, u32, u32) {
+        match self.place {
+            Place::Alone { value } => (0, value, length(self.bytes.len())),
+            Place::Shared { from, value, to } => (from.into(), value.into(), to.into()),
+        }
     }
 
     /// Id and value, shared.
@@ -59,31 +84,36 @@ impl Record {
 
     /// Canonical JSON text of the id.
     pub fn id(&self) -> &[u8] {
-        self.bytes.get(self.from as usize..self.value as usize).unwrap_or_default()
+        let (from, value, _) = self.bounds();
+        self.bytes.get(from as usize..value as usize).unwrap_or_default()
     }
 
     /// JSON text of the value.
     pub fn value(&self) -> &[u8] {
-        self.bytes.get(self.value as usize..self.to as usize).unwrap_or_default()
+        let (_, value, to) = self.bounds();
+        self.bytes.get(value as usize..to as usize).unwrap_or_default()
     }
 
     /// The id, shared.
     pub fn id_text(&self) -> Text {
-        Text::part(&self.bytes, self.from..self.value)
+        let (from, value, _) = self.bounds();
+        Text::part(&self.bytes, from..value)
     }
 
     /// The value, shared.
     pub fn value_text(&self) -> Text {
-        Text::part(&self.bytes, self.value..self.to)
+        let (_, value, to) = self.bounds();
+        Text::part(&self.bytes, value..to)
     }
 
     fn len(&self) -> u32 {
-        self.to - self.from
+        let (from, _, to) = self.bounds();
+        to - from
     }
 
     /// True if other records lie in the same memory.
     fn is_shared(&self) -> bool {
-        self.len() as usize != self.bytes.len()
+        matches!(self.place, Place::Shared { .. })
     }
 }
 
@@ -262,61 +292,25 @@ impl Records {
     }
 }
 
-/// Puts many records in, as [`Records::set`] does one by one. The texts of records that stand side by side share their
-/// memory: an allocation of its own would cost each a tenth of its size and more time than all the rest of loading.
-#[derive(Debug)]
-pub struct Loader<'a> {
-    records: &'a mut Records,
-    bytes: Vec<u8>,
-    /// Where each record's value begins, and where it ends.
-    parts: Vec<(u32, u32)>,
-}
-
-impl<'a> Loader<'a> {
-    /// `count`: how many records there will be, if that is known.
-    pub fn new(records: &'a mut Records, count: usize) -> Self {
-        let Records { blocks, positions, hasher, .. } = records;
+impl Records {
+    /// Makes room for so many more.
+    pub(super) fn reserve(&mut self, count: usize) {
+        let Records { blocks, positions, hasher, .. } = self;
         positions.reserve(count, |position| find(blocks, *position).map_or(0, |at| hasher.hash_one(at.id())));
-        Loader { records, bytes: Vec::new(), parts: Vec::new() }
     }
 
-    /// Adds a record. It is there once [`Loader::finish`] has been called.
-    pub fn push(&mut self, id: &[u8], value: &[u8]) {
-        if id.len() + value.len() > SHARED {
-            self.finish();
-            self.records.set(id, value);
+    /// What hashes the ids.
+    pub(super) fn hasher(&self) -> &DefaultHashBuilder {
+        &self.hasher
+    }
+
+    /// Puts in a record that was loaded and may share its memory; `hash` is its id's.
+    pub(super) fn load(&mut self, hash: u64, record: Record) {
+        // Another of the same id: it must not count for a block in which it does not lie.
+        if let Some(position) = self.find(hash, record.id()) {
+            drop(self.insert(position, hash, Record::new(record.id(), record.value())));
             return;
         }
-        if self.bytes.len() + id.len() + value.len() > PIECE {
-            self.finish();
-        }
-        self.bytes.extend_from_slice(id);
-        let end_of_id = length(self.bytes.len());
-        self.bytes.extend_from_slice(value);
-        self.parts.push((end_of_id, length(self.bytes.len())));
-    }
-
-    /// Puts in what was pushed.
-    pub fn finish(&mut self) {
-        let bytes: Arc<[u8]> = self.bytes.as_slice().into();
-        self.bytes.clear();
-        let mut from = 0;
-        for (value, to) in self.parts.drain(..) {
-            let record = Record { bytes: bytes.clone(), from, value, to };
-            from = to;
-            let hash = self.records.hasher.hash_one(record.id());
-            match self.records.find(hash, record.id()) {
-                // Another of the same id: it must not count for a block in which it does not lie.
-                Some(position) => drop(self.records.insert(position, hash, Record::new(record.id(), record.value()))),
-                None => self.records.append(hash, record),
-            }
-        }
-    }
-}
-
-impl Records {
-    /// Puts a record that shares its memory at the end.
-    fn append(&mut self, hash: u64, record: Record) {
         let (position, len) = (self.next, if record.is_shared() { record.len() } else { 0 });
         self.insert(position, hash, record);
         if let Some(Some(block)) = self.blocks.get_mut(block_of(position)) {
@@ -328,6 +322,7 @@ impl Records {
 
 #[cfg(test)]
 mod tests {
+    use super::super::loader::{Loader, SHARED};
     use super::*;
     use proptest::prelude::*;
 
@@ -374,10 +369,11 @@ mod tests {
     fn loaded_records_leave_memory_of_which_little_is_used() {
         let mut records = Records::default();
         let mut loader = Loader::new(&mut records, 640);
+        let mut packer = loader.packer();
         for n in 0..640 {
-            loader.push(format!("{n}").as_bytes(), &[b'x'; 100]);
+            packer.push(format!("{n}").as_bytes(), &[b'x'; 100], |piece| loader.take_in(piece));
         }
-        loader.finish();
+        packer.finish().into_iter().for_each(|piece| loader.take_in(piece));
         let shared = |records: &Records| records.iter().filter(|record| record.is_shared()).count();
         assert_eq!(shared(&records), 640);
         let memory = records.at(0).unwrap().bytes.clone();
@@ -415,12 +411,13 @@ mod tests {
                 }
             };
             let mut loader = Loader::new(&mut records, loaded.len());
+            let mut packer = loader.packer();
             for (n, size) in loaded {
                 let value = vec![b'0'; [1, 20, SHARED][size]];
-                loader.push(&id(n), &value);
+                packer.push(&id(n), &value, |piece| loader.take_in(piece));
                 set(&mut model, &id(n), &value);
             }
-            loader.finish();
+            packer.finish().into_iter().for_each(|piece| loader.take_in(piece));
             prop_assert_eq!(listed(&records), model.clone());
             for (step, (n, value)) in steps.into_iter().enumerate() {
                 let (id, place) = (id(n), model.iter().position(|(known, _)| *known == id(n)));

@@ -21,7 +21,7 @@ use crate::format::op::Text;
 use crate::format::{json, names, snapshot};
 use crate::log::recovery::create_numbered;
 use crate::log::{LineMark, Loaded, Log, Report, Scan, scan, scan_beside_writer};
-use crate::state::{self, Agent, Loader, Records, State};
+use crate::state::{self, Agent, Loader, Packer, Piece, Records, State};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Condvar, Mutex};
@@ -31,6 +31,10 @@ use std::time::Duration;
 pub(super) const ATTEMPTS: u32 = 100;
 /// Bytes of the shortest line of a snapshot.
 const LEAST_LINE: u64 = 20;
+/// A snapshot that is shorter is read by one thread: starting another one takes longer than it saves.
+const ALONE: u64 = 1 << 20;
+/// Pieces that are read before they are put in.
+const AHEAD: usize = 4;
 /// Temporary lock files may belong to somebody who is opening the store right now.
 const LOCK_LEFTOVER_AGE: Duration = Duration::from_secs(10);
 
@@ -440,12 +444,36 @@ fn load_snapshot(backend: &dyn StorageBackend, manifest: &Manifest, records: &mu
     let reader = snapshot::Reader::open(backend, path, manifest.stats.active_records)?;
     let header = reader.header().clone();
     // A count that cannot be true is found out at the end; until then it must not ask for memory.
-    let most = backend.stat(path)?.len / LEAST_LINE;
-    let count = header.count.unwrap_or(manifest.stats.active_records).min(most);
+    let len = backend.stat(path)?.len;
+    let count = header.count.unwrap_or(manifest.stats.active_records).min(len / LEAST_LINE);
     let mut loader = Loader::new(records, usize::try_from(count).unwrap_or_default());
-    reader.each(|_, id, value| loader.push(id, value))?;
-    loader.finish();
+    if len < ALONE {
+        let packer = loader.packer();
+        pack(reader, packer, |piece| loader.take_in(piece))?;
+        return Ok(header);
+    }
+    // This thread reads and checks, another one puts in. (That way round, what is freed on the way was this one's: memory
+    // that a thread leaves behind is not given back soon.)
+    std::thread::scope(|scope| {
+        let (sender, pieces) = std::sync::mpsc::sync_channel(AHEAD);
+        let packer = loader.packer();
+        let putting = std::thread::Builder::new().name("opslog-load".to_owned());
+        let putting = putting.spawn_scoped(scope, move || pieces.into_iter().for_each(|piece| loader.take_in(piece)));
+        let putting = putting.map_err(|source| Error::io("pthread_create", String::new(), source))?;
+        // Where nobody takes pieces in any more, that has a reason of its own.
+        let read = pack(reader, packer, |piece| drop(sender.send(piece)));
+        drop(sender);
+        let failed = |_| Error::Failed { message: "Loading the snapshot failed unexpectedly".to_owned(), cause: None };
+        putting.join().map_err(failed).and(read)
+    })?;
     Ok(header)
+}
+
+/// Reads a snapshot into pieces.
+fn pack(reader: snapshot::Reader, mut packer: Packer, mut full: impl FnMut(Piece)) -> Result<()> {
+    reader.each(|_, id, value| packer.push(id, value, &mut full))?;
+    packer.finish().into_iter().for_each(full);
+    Ok(())
 }
 
 /// Refuses a manifest whose paths leave the store, or that names a superseded file as the current one.
