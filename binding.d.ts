@@ -328,7 +328,7 @@ export declare function openSnapshot(handle: number): Promise<StreamResult>
 /** Streams the records of a snapshot file. */
 export declare function openSnapshotFile(dir: string, path: string): Promise<StreamResult>
 
-export declare function page(handle: number, start: number): RecordPage | null
+export declare function page(handle: number, start: number): ScanPage | null
 
 /** How far a long call has come: records of a checkpoint, bytes that `load` reads. */
 export interface Progress {
@@ -396,6 +396,18 @@ export interface RepairStep {
 
 /** Repairs a store, or says what there is to be done. */
 export declare function repairStore(dir: string, dryRun: boolean): Promise<RepairResult>
+
+/** A part of the records whose objects are taken apart: JSON texts of arrays. */
+export interface ScanPage {
+  ids: string
+  /** An object of each shape: its names in their order are those of all objects of that shape. */
+  templates: string
+  /** A shape, counted from 1, and how many of it follow; in turn. Shape 0: values that are not taken apart. */
+  runs: string
+  /** The members' values of objects with a shape, one after the other; the values of all others. */
+  values: string
+  next?: number
+}
 
 /** The path of the archive segment that a name means. */
 export interface SegmentPath {

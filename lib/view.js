@@ -194,7 +194,7 @@ export class View {
       const page = native.page(this.#handle, next);
       if (page === null) break;
       const ids = /** @type {string[]} */ (JSON.parse(page.ids));
-      const values = /** @type {T[]} */ (JSON.parse(page.values));
+      const values = /** @type {T[]} */ (together(page));
       for (let i = 0; i < ids.length; i++) {
         const id = /** @type {string} */ (ids[i]);
         const old = known.size === 0 ? undefined : known.get(id);
@@ -208,4 +208,34 @@ export class View {
     this.#records = new Map();
     this.#stale.clear();
   }
+}
+
+/**
+ * The values of a page whose objects were taken apart: an object begins as a copy of one with the same members, which
+ * is faster than to read their names again.
+ * @param {{ templates: string, runs: string, values: string }} page
+ */
+function together({ templates: objects, runs: counts, values: texts }) {
+  const templates = /** @type {Record<string, unknown>[]} */ (JSON.parse(objects));
+  const runs = /** @type {number[]} */ (JSON.parse(counts));
+  const values = /** @type {unknown[]} */ (JSON.parse(texts));
+  if (templates.length === 0) return values;
+  const found = [];
+  let at = 0;
+  for (let run = 0; run < runs.length; run += 2) {
+    const shape = /** @type {number} */ (runs[run]);
+    let count = /** @type {number} */ (runs[run + 1]);
+    if (shape === 0) {
+      for (; count > 0; count--) found.push(values[at++]);
+      continue;
+    }
+    const template = templates[shape - 1];
+    const names = Object.keys(/** @type {object} */ (template));
+    for (; count > 0; count--) {
+      const object = { ...template };
+      for (let i = 0; i < names.length; i++) object[/** @type {string} */ (names[i])] = values[at++];
+      found.push(object);
+    }
+  }
+  return found;
 }

@@ -10,5 +10,6 @@ pub mod manifest;
 pub mod names;
 pub mod op;
 pub mod pages;
+pub mod shapes;
 pub mod snapshot;
 pub mod text;

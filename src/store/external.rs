@@ -11,6 +11,7 @@ use super::checkpoint::Job;
 use super::follow::{self, Refreshed, operation_pages};
 use super::open::Opening;
 use super::queue::{Item, Ticket, Value, Write};
+use super::scan::Ahead;
 use super::{Inner, Migration, Options, Phase, Shared, Store, WriteMode};
 use crate::backend::memory::MemoryBackend;
 use crate::error::{Error, Result};
@@ -160,7 +161,7 @@ impl Opening {
         // Whoever takes the steps looks at the results right afterwards.
         let shared = Shared { external: true, ..self.into_shared(manifest, None, Box::new(|| {})) };
         shared.disk().external = Some(External { running: None, written });
-        Ok(Store { shared: Arc::new(shared), writer: Mutex::new(None) })
+        Ok(Store { shared: Arc::new(shared), writer: Mutex::new(None), ahead: Ahead::default() })
     }
 }
 

@@ -28,6 +28,7 @@ mod partial;
 mod queue;
 mod read;
 mod rollback;
+mod scan;
 mod several;
 mod undo;
 mod write;
@@ -42,6 +43,7 @@ pub use options::{Durability, OnDamage, Options, WriteMode};
 pub use partial::{LogStream, Streamed};
 pub use queue::{Outcome, Ticket, Value};
 pub use read::{Page, Stats};
+pub use scan::Piece;
 pub use write::Accepted;
 
 use crate::backend::{StorageBackend, StoreLock};
@@ -57,6 +59,7 @@ use follow::Follow;
 use metrics::{Gauge, Metrics};
 use partial::Stored;
 use queue::{Batch, Item};
+use scan::Ahead;
 use several::Several;
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -206,6 +209,7 @@ impl Shared {
 pub struct Store {
     shared: Arc<Shared>,
     writer: Mutex<Option<JoinHandle<()>>>,
+    ahead: Ahead,
 }
 
 impl Store {

@@ -10,6 +10,7 @@ use super::follow::Follow;
 use super::metrics::{Gauge, Metrics};
 use super::partial::{self, Stored};
 use super::read::Page;
+use super::scan::Ahead;
 use super::several::Several;
 use super::{Disk, Inner, Options, Phase, Shared, Store, Wake};
 use crate::backend::{self, Pinned, StorageBackend, StoreLock, discard, read_all};
@@ -77,7 +78,7 @@ impl Store {
             let started = Store::spawn_writer(&shared);
             Some(started.map_err(|source| Error::io("pthread_create", String::new(), source))?)
         };
-        Ok(Store { shared, writer: Mutex::new(writer) })
+        Ok(Store { shared, writer: Mutex::new(writer), ahead: Ahead::default() })
     }
 }
 

@@ -77,7 +77,8 @@ impl StorageBackend for Faulty {
 
     fn read(&self, path: &str, start: u64) -> Result<Box<dyn Read + Send>> {
         self.check("read", path, &[])?;
-        self.disk.read(path, start)
+        let input = self.disk.read(path, start)?;
+        Ok(Box::new(FaultyRead { disk: self.clone(), path: path.to_owned(), input }))
     }
 
     fn stat(&self, path: &str) -> Result<Stat> {
@@ -127,6 +128,20 @@ impl StorageBackend for Faulty {
 
     fn is_abandoned(&self, path: &str) -> bool {
         self.disk.is_abandoned(path)
+    }
+}
+
+/// Each piece that is read is a call "read on".
+struct FaultyRead {
+    disk: Faulty,
+    path: String,
+    input: Box<dyn Read + Send>,
+}
+
+impl Read for FaultyRead {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        self.disk.check("read on", &self.path, &[]).map_err(|_| std::io::Error::from_raw_os_error(5))?;
+        self.input.read(buffer)
     }
 }
 
