@@ -407,6 +407,8 @@ export interface ScanPage {
   /** The members' values of objects with a shape, one after the other; the values of all others. */
   values: string
   next?: number
+  /** Where it differs between two pages a record may stand in both. */
+  end: number
 }
 
 /** The path of the archive segment that a name means. */

@@ -7,7 +7,12 @@
 import { createRequire } from "node:module";
 
 // As in loader.js: importing it costs a millisecond. A bundle in CommonJS has no import.meta.url.
-const { closeSync, openSync, readSync } = /** @type {typeof import("node:fs")} */ (createRequire(import.meta.url ?? __filename)("node:fs"));
+const { closeSync, openSync, readSync } = process.getBuiltinModule?.("node:fs") ?? fsBefore2016();
+
+/** @returns {typeof import("node:fs")} */
+function fsBefore2016() {
+  return createRequire(import.meta.url ?? __filename)("node:fs");
+}
 
 /** @typedef {"gnu" | "musl"} Libc */
 

@@ -3,8 +3,14 @@
  */
 import { createRequire } from "node:module";
 
-// Importing it would load all that it has getters for: most of a millisecond. A bundle in CommonJS has no import.meta.url.
-const { getSystemErrorMap } = /** @type {typeof import("node:util")} */ (createRequire(import.meta.url ?? __filename)("node:util"));
+// Importing it would load all that it has getters for: most of a millisecond. Before Node 20.16 there is no other way than
+// the second one. (A bundle in CommonJS has no import.meta.url.)
+const { getSystemErrorMap } = process.getBuiltinModule?.("node:util") ?? utilBefore2016();
+
+/** @returns {typeof import("node:util")} */
+function utilBefore2016() {
+  return createRequire(import.meta.url ?? __filename)("node:util");
+}
 
 /** @typedef {import("../binding.js").Failure} Failure */
 

@@ -651,20 +651,26 @@ export class Store {
   async #catchUp() {
     this.#ensureReadable();
     const handle = this.#handle;
+    const { readings } = this.#view;
     const results = this.#custom === undefined ? [await this.#reading(native.refresh(handle))] : await this.#reading(this.#custom.catchUp());
-    return results.flatMap((result) => this.#caughtUp(handle, result));
+    return results.flatMap((result) => this.#caughtUp(handle, result, readings));
   }
 
   /**
    * @param {number} handle
    * @param {import("../binding.js").RefreshResult} result
+   * @param {number} readings Of the view, before.
    * @returns {Operation<T>[]}
    */
-  #caughtUp(handle, { pages, inOrder, failure }) {
+  #caughtUp(handle, { pages, inOrder, failure }, readings) {
     if (failure !== undefined) throw toError(failure);
     const found = /** @type {Operation<T>[]} */ (operationsOf(pages));
     if (this.#handle !== handle) return found;
-    if (inOrder) {
+    if (this.#view.readings !== readings) {
+      // Everything was read meanwhile, some of it after these operations: applied once more they would change the order.
+      this.#takeChanged();
+      this.#view.reordered(found.map(({ id }) => id));
+    } else if (inOrder) {
       for (const { op, id } of found) {
         if (op === "set") this.#view.changed(id);
         else this.#view.deleted(id);

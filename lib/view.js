@@ -34,6 +34,7 @@ export class View {
   #complete = false;
   /** All records, none of them stale; if the view is not complete, the map is to be made of them. @type {Lists<T> | undefined} */
   #lists;
+  #readings = 0;
   /** Something was scanned since the last change. */
   #scanned = false;
 
@@ -52,6 +53,11 @@ export class View {
     if (typeof id !== "string" || (known === undefined && this.#complete)) return undefined;
     if (!this.#index()) return this.#decode(id);
     return /** @type {T | undefined} */ (this.#records.get(id));
+  }
+
+  /** How often everything was read. */
+  get readings() {
+    return this.#readings;
   }
 
   /** @param {string} id */
@@ -190,6 +196,7 @@ export class View {
     const allValues = [];
     /** @type {number | undefined} */
     let next = 0;
+    let end, moved = false;
     while (next !== undefined) {
       const page = native.page(this.#handle, next);
       if (page === null) break;
@@ -202,11 +209,16 @@ export class View {
         allValues.push(old === undefined || old === STALE ? /** @type {T} */ (values[i]) : old);
       }
       next = page.next;
+      moved ||= end !== undefined && page.end !== end;
+      end = page.end;
     }
     this.#lists = { ids: allIds, values: allValues };
     this.#complete = false;
     this.#records = new Map();
     this.#stale.clear();
+    this.#readings++;
+    // What the engine applied meanwhile, which it is about to tell, may have left a record and its successor: one of them.
+    if (moved) this.#change();
   }
 }
 

@@ -62,12 +62,12 @@ fn scanned(store: &Store, bytes: usize) -> Vec<(String, String)> {
     while let Some(start) = next {
         let piece = store.piece(start, bytes);
         let mut values = array(&piece.values.values).into_iter();
-        // The records of this file have one shape: two members.
-        let runs: Vec<u64> = serde_json::from_slice(&piece.values.runs).unwrap();
-        assert!(runs.is_empty() || (runs.len() == 2 && runs[0] == 1), "{runs:?}");
-        for id in array(&piece.ids) {
-            let (n, text) = (values.next().unwrap(), values.next().unwrap());
-            found.push((id, format!("{{\"n\":{n},\"text\":{text}}}")));
+        let runs: Vec<usize> = serde_json::from_slice(&piece.values.runs).unwrap();
+        let shapes = runs.chunks(2).flat_map(|run| std::iter::repeat_n(run[0], run[1]));
+        for (id, shape) in array(&piece.ids).into_iter().zip(shapes) {
+            // The records of this file have one shape: two members.
+            let (n, text) = (values.next().unwrap(), if shape == 0 { None } else { values.next() });
+            found.push((id, text.map_or(n.clone(), |text| format!("{{\"n\":{n},\"text\":{text}}}"))));
         }
         assert_eq!(values.next(), None);
         next = piece.next;

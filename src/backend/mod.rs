@@ -14,6 +14,7 @@ pub mod memory;
 use crate::clock;
 use crate::error::Result;
 use std::io::Read;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// What is known of a file without reading it.
@@ -203,14 +204,15 @@ pub fn discard(backend: &dyn StorageBackend, path: &str) {
     let _ = backend.remove(path);
 }
 
-/// Removes files that do not count any more. Best effort, as for [`discard`]. Nobody waits until the space of large ones is
-/// free: for the snapshot of a large store that takes as long as a third of a checkpoint.
-pub fn discard_superseded(backend: &dyn StorageBackend, paths: &[String]) {
+/// Removes files that do not count any more. Best effort, as for [`discard`]. The space of large ones is given back by the
+/// thread that is answered: for the snapshot of a large store that takes as long as a third of a checkpoint.
+pub fn discard_superseded(backend: &dyn StorageBackend, paths: &[String]) -> Option<JoinHandle<()>> {
     let large: Vec<_> = paths.iter().filter_map(|path| backend.remove_name(path).ok().flatten()).collect();
-    if !large.is_empty() {
-        // Where there is no thread to be had they go at once.
-        let _ = std::thread::Builder::new().name("opslog-remove".to_owned()).spawn(move || drop(large));
+    if large.is_empty() {
+        return None;
     }
+    // Where there is no thread to be had they go at once.
+    std::thread::Builder::new().name("opslog-remove".to_owned()).spawn(move || drop(large)).ok()
 }
 
 /// The folder part of a path; empty for files of the store's own directory.

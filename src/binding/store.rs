@@ -57,6 +57,8 @@ pub struct ScanPage {
     #[napi(ts_type = "string")]
     pub values: JsonText,
     pub next: Option<f64>,
+    /// Where it differs between two pages a record may stand in both.
+    pub end: f64,
 }
 
 /// An archive segment, and the stream of its records.
@@ -420,10 +422,10 @@ pub fn count_records(handle: u32) -> f64 {
 #[napi(catch_unwind)]
 pub fn page(handle: u32, start: f64) -> Option<ScanPage> {
     with(handle, |store| {
-        let Piece { ids, values, next } = store.piece(start as u64, SCAN);
+        let Piece { ids, values, next, end } = store.piece(start as u64, SCAN);
         let Apart { templates, runs, values } = values;
         let [ids, templates, runs, values] = [ids, templates, runs, values].map(JsonText);
-        ScanPage { ids, templates, runs, values, next: next.map(number) }
+        ScanPage { ids, templates, runs, values, next: next.map(number), end: number(end) }
     })
 }
 

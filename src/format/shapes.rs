@@ -6,6 +6,8 @@
 
 use super::json;
 
+/// Nor are larger objects: their names are a small part of them, and one of each shape crosses twice.
+const LARGE: usize = 2048;
 /// More names than this are not worth it.
 const MOST_NAMES: usize = 64;
 /// Nor are more shapes than this in one piece: each new one is compared with all before it.
@@ -43,7 +45,13 @@ impl<'a> Shapes<'a> {
     /// Adds a value.
     pub fn push(&mut self, value: &'a [u8]) {
         let last = self.runs.last().map_or(0, |(shape, _)| *shape);
-        let shape = if last > 0 && self.push_as(last, value) { last } else { self.push_other(value) };
+        let shape = if value.len() > LARGE {
+            self.push_whole(value)
+        } else if last > 0 && self.push_as(last, value) {
+            last
+        } else {
+            self.push_other(value)
+        };
         match self.runs.last_mut() {
             Some((last, count)) if *last == shape => *count += 1,
             _ => self.runs.push((shape, 1)),
@@ -75,6 +83,10 @@ impl<'a> Shapes<'a> {
         {
             return shape;
         }
+        self.push_whole(value)
+    }
+
+    fn push_whole(&mut self, value: &[u8]) -> usize {
         self.values.extend_from_slice(value);
         self.values.push(b',');
         0
@@ -117,7 +129,6 @@ fn array(mut elements: Vec<u8>) -> Vec<u8> {
         Some(comma) => *comma = b']',
         None => elements.push(b']'),
     }
-    // One copy; the elements of a piece are a few megabytes.
     elements.insert(0, b'[');
     elements
 }
@@ -158,6 +169,12 @@ mod tests {
             assert_eq!(apart(&[value, value]), ["[]".to_owned(), "[0,2]".to_owned(), format!("[{value},{value}]")]);
         }
         assert_eq!(apart(&[]), ["[]", "[]", "[]"]);
+    }
+
+    #[test]
+    fn large_objects_stay_whole() {
+        let large = format!("{{\"text\":\"{}\"}}", "x".repeat(LARGE));
+        assert_eq!(apart(&[&large, &large]), ["[]".to_owned(), "[0,2]".to_owned(), format!("[{large},{large}]")]);
     }
 
     #[test]

@@ -54,7 +54,7 @@ pub fn write(
     let (count, clock) = (member("count", header.count), member("clock", header.clock));
     let version = header.version;
     let head = format!("{{\"version\":{version},\"timestamp\":\"{timestamp}\"{count}{clock},\"crc\":\"");
-    let mut buffer = Vec::with_capacity(CHUNK + CHUNK / 4);
+    let mut buffer = Vec::with_capacity(2 * CHUNK);
     buffer.extend_from_slice(format!("{head}{NO_CRC}\"}}\n").as_bytes());
     let (mut offset, mut behind, mut crc) = (0, 0, 0);
     loop {

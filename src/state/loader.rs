@@ -43,18 +43,19 @@ pub struct Packer {
 impl Packer {
     /// Adds a record. `full` is called with pieces to which nothing will be added.
     pub fn push(&mut self, id: &[u8], value: &[u8], mut full: impl FnMut(Piece)) {
-        let alone = id.len() + value.len() > SHARED;
-        if alone || self.bytes.len() + id.len() + value.len() > PIECE {
+        let (hash, both) = (self.hasher.hash_one(id), id.len() + value.len());
+        if both > SHARED || self.bytes.len() + both > PIECE {
             self.finish().into_iter().for_each(&mut full);
         }
-        let hash = self.hasher.hash_one(id);
+        if both > SHARED {
+            let bytes = Record::joined(id, value);
+            let part = Part { value: length(id.len()), to: length(both), hash };
+            return full(Piece { bytes, parts: vec![part] });
+        }
         self.bytes.extend_from_slice(id);
         let end_of_id = length(self.bytes.len());
         self.bytes.extend_from_slice(value);
         self.parts.push(Part { value: end_of_id, to: length(self.bytes.len()), hash });
-        if alone {
-            self.finish().into_iter().for_each(full);
-        }
     }
 
     /// The piece that is not full, if there is one.

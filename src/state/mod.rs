@@ -13,7 +13,7 @@ mod records;
 pub use agent::{Agent, Incoming, Merged, place};
 pub use hidden::Hidden;
 pub use loader::{Loader, Packer, Piece};
-pub use moment::Moment;
+pub use moment::{Moment, Taken};
 pub use records::{Position, Record, Records};
 
 use crate::format::op::{OpKind, Origin, Parts, Prev, Text, Timestamp};

@@ -4,12 +4,38 @@
 //! what stood there first, so that the pieces together are the state of the moment, at the cost of what changed
 //! meanwhile and not of the whole store.
 
-use super::{Op, Position, Records};
+use super::{Op, Position, Record, Records};
 use crate::format::op::Text;
 use std::collections::BTreeMap;
 
 /// A record, or that there was none.
 type Kept = Option<(Text, Text)>;
+
+/// A record that is taken.
+pub enum Taken<'a> {
+    /// It stands in the state.
+    Standing(&'a Record),
+    /// It has changed since.
+    Kept(Text, Text),
+}
+
+impl Taken<'_> {
+    /// Its id and its value.
+    pub fn parts(&self) -> (&[u8], &[u8]) {
+        match self {
+            Taken::Standing(record) => (record.id(), record.value()),
+            Taken::Kept(id, value) => (id, value),
+        }
+    }
+
+    /// The same, to keep.
+    pub fn texts(self) -> (Text, Text) {
+        match self {
+            Taken::Standing(record) => record.texts(),
+            Taken::Kept(id, value) => (id, value),
+        }
+    }
+}
 
 /// A moment that is being taken.
 #[derive(Debug, Default)]
@@ -62,15 +88,9 @@ impl Moment {
         }
     }
 
-    /// Takes the next records, at most `limit` of them and about `bytes`; `false` once there are no more. `each` is called
-    /// with the id and the value of each.
-    pub fn take(&mut self, records: &Records, limit: usize, bytes: usize, mut each: impl FnMut(&[u8], &[u8])) -> bool {
-        let mut taken = 0;
-        let mut push = |id: &[u8], value: &[u8]| {
-            each(id, value);
-            taken += id.len() + value.len();
-            taken
-        };
+    /// Takes the next records, at most `limit` of them; `false` once there are no more. `each` is called with each, and says
+    /// whether it takes another one now.
+    pub fn take(&mut self, records: &Records, limit: usize, mut each: impl FnMut(Taken<'_>) -> bool) -> bool {
         let mut present = records.iter_from(self.next).take_while(|(position, ..)| *position < self.end).peekable();
         for _ in 0..limit {
             let kept =
@@ -82,17 +102,17 @@ impl Moment {
                 }
                 (Some(at), kept) if kept.is_none_or(|kept| at < kept) => {
                     self.next = at + 1;
-                    present.next().map(|(_, record)| push(record.id(), record.value()))
+                    present.next().map(|(_, record)| Taken::Standing(record))
                 }
                 (at, kept) => {
                     if at == kept {
                         present.next();
                     }
                     self.next = kept.map_or(self.next, |kept| kept + 1);
-                    self.kept.pop_first().and_then(|(_, record)| record).map(|(id, value)| push(&id, &value))
+                    self.kept.pop_first().and_then(|(_, record)| record).map(|(id, value)| Taken::Kept(id, value))
                 }
             };
-            if taken.is_some_and(|taken| taken >= bytes) {
+            if !taken.is_none_or(&mut each) {
                 break;
             }
         }
@@ -150,7 +170,16 @@ mod tests {
             let mut meanwhile = meanwhile.into_iter().enumerate();
             loop {
                 let mut moment = state.moment.take().unwrap();
-                let more = moment.take(&state.records, limit, 20, |id, value| taken.push((id.to_vec(), value.to_vec())));
+                let mut bytes = 0;
+                let more = moment.take(&state.records, limit, |record| {
+                    let (id, value) = record.parts();
+                    bytes += id.len() + value.len();
+                    let pair = (id.to_vec(), value.to_vec());
+                    let (id, value) = record.texts();
+                    assert_eq!((&*id, &*value), (&*pair.0, &*pair.1));
+                    taken.push(pair);
+                    bytes < 20
+                });
                 state.moment = Some(moment);
                 if !more {
                     break;

@@ -47,6 +47,11 @@ impl Record {
     }
 
     fn new(id: &[u8], value: &[u8]) -> Self {
+        Record { bytes: Record::joined(id, value), place: Place::Alone { value: length(id.len()) } }
+    }
+
+    /// An id and a value, one behind the other.
+    pub(super) fn joined(id: &[u8], value: &[u8]) -> Arc<[u8]> {
         let both = id.len() + value.len();
         // As long as a text may be at most.
         let _ = length(both);
@@ -56,7 +61,7 @@ impl Record {
             front.copy_from_slice(id);
             back.copy_from_slice(value);
         }
-        Record { bytes, place: Place::Alone { value: length(id.len()) } }
+        bytes
     }
 
     /// A record of two texts; copied, unless they lie side by side already and nothing else beside them.

@@ -23,6 +23,8 @@ use std::time::{Duration, Instant};
 const PIECE: usize = 256;
 /// And about so many bytes at a time, which are copied meanwhile.
 const PIECE_BYTES: usize = 128 << 10;
+/// A record that is larger ends its piece.
+const COPIED: usize = 16 << 10;
 /// How long superseded logs stay for readers.
 const KEEP_LOGS_MS: u64 = 60_000;
 /// And how many bytes of them: heavy updates would fill the disk within that minute.
@@ -221,18 +223,29 @@ impl Shared {
     pub(super) fn write_snapshot(&self, count: u64) -> Result<Snapshot> {
         let current = self.inner().manifest.current_snapshot.clone();
         let next = |out: &mut Vec<u8>| {
+            let (before, mut count, mut large) = (out.len(), 0, None);
             let mut guard = self.inner();
             let state = &mut guard.state;
             let Some(mut moment) = state.moment.take() else {
                 return Err(Error::Failed { message: "The checkpoint was given up".to_owned(), cause: None });
             };
-            let mut count = 0;
-            let more = moment.take(&state.records, PIECE, PIECE_BYTES, |id, value| {
+            let more = moment.take(&state.records, PIECE, |record| {
                 count += 1;
+                let (id, value) = record.parts();
+                if id.len() + value.len() > COPIED {
+                    large = Some(record.texts());
+                    return false;
+                }
                 snapshot::push_record(id, value, out);
+                out.len() - before < PIECE_BYTES
             });
             state.moment = Some(moment);
             guard.metrics.checkpoint_goes_on(count);
+            drop(guard);
+            // Copied when the lock has been given back.
+            if let Some((id, value)) = large {
+                snapshot::push_record(&id, &value, out);
+            }
             Ok(more)
         };
         let backend = &*self.backend;
@@ -386,7 +399,7 @@ impl Shared {
             self.poison(error.clone());
             return Err(error);
         }
-        backend::discard_superseded(backend, &superseded);
+        disk.removing = backend::discard_superseded(backend, &superseded).or(disk.removing.take());
         Ok(Published::Done)
     }
 }

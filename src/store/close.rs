@@ -85,6 +85,10 @@ impl Shared {
                 self.sync_log(disk).and_then(|()| self.leave_others(disk)).and_then(|()| self.checkpoint_on_close(disk))
             }
         };
+        // Who looks at the directory of a closed store finds nothing in it that is still going.
+        if let Some(removing) = disk.removing.take() {
+            let _ = removing.join();
+        }
         // Outside of what callers wait for: giving the place back may take a moment.
         let mut several = None;
         let mut inner = self.inner();

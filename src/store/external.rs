@@ -361,8 +361,12 @@ impl Store {
         let mut records = Vec::new();
         let mut more = true;
         while more && records.is_empty() {
-            more = moment.take(&state.records, usize::MAX, bytes, |id, value| {
-                records.push((Text::from(id), Text::from(value)));
+            let mut size = 0;
+            more = moment.take(&state.records, usize::MAX, |record| {
+                let (id, value) = record.texts();
+                size += id.len() + value.len();
+                records.push((id, value));
+                size < bytes
             });
         }
         state.moment = more.then_some(moment);

@@ -97,6 +97,8 @@ struct Disk {
     /// How far a reader has come.
     follow: Option<Follow>,
     encoded: Encoded,
+    /// Gives the space of superseded files back.
+    removing: Option<JoinHandle<()>>,
     /// In a store of several agents.
     several: Option<Several>,
     /// In a store whose files somebody else keeps.

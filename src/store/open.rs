@@ -320,6 +320,7 @@ impl Opening {
                 lock: self.lock,
                 follow,
                 encoded: Encoded::default(),
+                removing: None,
                 several,
                 external: None,
             }),
@@ -447,27 +448,35 @@ fn load_snapshot(backend: &dyn StorageBackend, manifest: &Manifest, records: &mu
     // A count that cannot be true is found out at the end; until then it must not ask for memory.
     let len = backend.stat(path)?.len;
     let count = header.count.unwrap_or(manifest.stats.active_records).min(len / LEAST_LINE);
-    let mut loader = Loader::new(records, usize::try_from(count).unwrap_or_default());
-    if len < ALONE {
-        let packer = loader.packer();
+    let loader = Loader::new(records, usize::try_from(count).unwrap_or_default());
+    let packer = loader.packer();
+    let alone = if len < ALONE { Some((reader, packer)) } else { load_by_two(reader, packer, loader)? };
+    if let Some((reader, packer)) = alone {
+        let mut loader = Loader::new(records, 0);
         pack(reader, packer, |piece| loader.take_in(piece))?;
-        return Ok(header);
     }
-    // This thread reads and checks, another one puts in. (That way round, what is freed on the way was this one's: memory
-    // that a thread leaves behind is not given back soon.)
+    Ok(header)
+}
+
+/// This thread reads and checks, another one puts in. (That way round, what is freed on the way was this one's: memory
+/// that a thread leaves behind is not given back soon.) Answers with what it was given where there is no other thread to
+/// be had.
+fn load_by_two(
+    reader: snapshot::Reader,
+    packer: Packer,
+    mut loader: Loader<'_>,
+) -> Result<Option<(snapshot::Reader, Packer)>> {
     std::thread::scope(|scope| {
         let (sender, pieces) = std::sync::mpsc::sync_channel(AHEAD);
-        let packer = loader.packer();
         let putting = std::thread::Builder::new().name("opslog-load".to_owned());
         let putting = putting.spawn_scoped(scope, move || pieces.into_iter().for_each(|piece| loader.take_in(piece)));
-        let putting = putting.map_err(|source| Error::io("pthread_create", String::new(), source))?;
+        let Ok(putting) = putting else { return Ok(Some((reader, packer))) };
         // Where nobody takes pieces in any more, that has a reason of its own.
         let read = pack(reader, packer, |piece| drop(sender.send(piece)));
         drop(sender);
         let failed = |_| Error::Failed { message: "Loading the snapshot failed unexpectedly".to_owned(), cause: None };
-        putting.join().map_err(failed).and(read)
-    })?;
-    Ok(header)
+        putting.join().map_err(failed).and(read).map(|()| None)
+    })
 }
 
 /// Reads a snapshot into pieces.

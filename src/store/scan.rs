@@ -18,6 +18,9 @@ pub struct Piece {
     pub values: Apart,
     /// Where the next piece begins; `None` after the last.
     pub next: Option<Position>,
+    /// The position that the next new record would get when the piece was made. Where it is another one at the end of a
+    /// scan than at its beginning, a record may have been removed and created again meanwhile: it stands in two pieces.
+    pub end: Position,
 }
 
 /// The piece that is being made.
@@ -46,7 +49,9 @@ impl Store {
 fn make(shared: &Arc<Shared>, start: Position, bytes: usize) -> Piece {
     let (mut records, mut size, mut next): (Vec<Record>, _, _) = (Vec::new(), 0, None);
     // Only taken hold of under the lock: the writer does not wait for the rest.
-    for (position, record) in shared.inner().state.records.iter_from(start) {
+    let inner = shared.inner();
+    let end = inner.state.records.next_position();
+    for (position, record) in inner.state.records.iter_from(start) {
         size += record.id().len() + record.value().len() + 2;
         if size > bytes && !records.is_empty() {
             next = Some(position);
@@ -54,6 +59,7 @@ fn make(shared: &Arc<Shared>, start: Position, bytes: usize) -> Piece {
         }
         records.push(record.clone());
     }
+    drop(inner);
     let (mut ids, mut values) = (vec![b'['], Shapes::with_capacity(size.min(bytes)));
     for record in &records {
         if ids.len() > 1 {
@@ -63,5 +69,5 @@ fn make(shared: &Arc<Shared>, start: Position, bytes: usize) -> Piece {
         values.push(record.value());
     }
     ids.push(b']');
-    Piece { ids, values: values.finish(), next }
+    Piece { ids, values: values.finish(), next, end }
 }
