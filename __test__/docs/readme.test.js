@@ -46,20 +46,24 @@ describe("the README's table", () => {
   });
 });
 
+/** The README without its line breaks: where a sentence wraps depends on the figures in it. */
+const prose = readme.replace(/\s+/g, " ");
+
 describe("the README's words about upstream", () => {
   it.each([
     [/a buffered update is ([\d.]+) times/, "async-update", "rate"],
     [/`set` under `"os"` ([\d.]+) times/, "set-os", "rate"],
-    [/1,000 concurrent durable `set`s ([\d.]+)\s+times/, "set-concurrent", "rate"],
-    [/opening 200,000 records ([\d.]+) times/, "open", "open"],
+    [/1,000 concurrent durable `set`s ([\d.]+) times/, "set-concurrent", "rate"],
+    [/200,000 records open ([\d.]+) times/, "open", "open"],
+    [/all read for the first time ([\d.]+) times/, "open", "filter"],
   ])("%s: the ratio of the published run", (words, scenario, metric) => {
-    const told = Number(words.exec(readme)?.[1]);
+    const told = Number(words.exec(prose)?.[1]);
     const { ratio } = rowOf(scenario, metric, "upstream");
     expect(told).toBe(Number(ratio.toFixed(ratio < 10 ? 1 : 0)));
   });
 
   it("and the stall of a checkpoint", () => {
-    const [, ours, theirs] = /the event loop up for (\d+) ms instead of\s+(\d+)\./.exec(readme) ?? [];
+    const [, ours, theirs] = /the event loop up for (\d+) ms instead of (\d+)\./.exec(prose) ?? [];
     const stalls = ["opslog-native", "upstream"].map((name) => Math.round(rowOf("checkpoint", "stall", name).median));
     expect([Number(ours), Number(theirs)]).toEqual(stalls);
   });
