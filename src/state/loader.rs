@@ -17,6 +17,9 @@ pub(super) const SHARED: usize = 2048;
 /// two powers of two more than they ask for.
 const PIECE: usize = 16 * 1024 - 16;
 
+/// Pieces of about so many bytes go from thread to thread together.
+const LOAD: usize = 64 << 10;
+
 /// Records side by side in the same memory.
 #[derive(Debug)]
 pub struct Piece {
@@ -70,6 +73,31 @@ impl Packer {
     }
 }
 
+/// Pieces on their way from one thread to another, some at a time: waking the other one takes longer than putting in a
+/// few large records.
+#[derive(Debug, Default)]
+pub struct Loads {
+    pieces: Vec<Piece>,
+    bytes: usize,
+}
+
+impl Loads {
+    /// Adds a piece. `full` is called with what is to go.
+    pub fn push(&mut self, piece: Piece, full: impl FnOnce(Vec<Piece>)) {
+        self.bytes += piece.bytes.len();
+        self.pieces.push(piece);
+        if self.bytes >= LOAD {
+            full(self.finish());
+        }
+    }
+
+    /// The pieces that are left, if there are any.
+    pub fn finish(&mut self) -> Vec<Piece> {
+        self.bytes = 0;
+        std::mem::take(&mut self.pieces)
+    }
+}
+
 /// Takes pieces in.
 #[derive(Debug)]
 pub struct Loader<'a> {
@@ -95,5 +123,27 @@ impl<'a> Loader<'a> {
             self.records.load(hash, Record::part(&bytes, from, value, to));
             from = to;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_records_do_not_go_to_the_other_thread_one_by_one() {
+        let mut records = Records::default();
+        let mut loader = Loader::new(&mut records, 0);
+        let (mut packer, mut loads, mut sent) = (loader.packer(), Loads::default(), Vec::new());
+        for n in 0..100 {
+            let id = format!("\"{n}\"");
+            packer.push(id.as_bytes(), &[b'1'; 2 * SHARED], |piece| loads.push(piece, |load| sent.push(load)));
+        }
+        packer.finish().into_iter().for_each(|piece| loads.push(piece, |load| sent.push(load)));
+        sent.push(loads.finish());
+        assert_eq!(sent.len(), (100 * 2 * SHARED).div_ceil(LOAD));
+        sent.into_iter().flatten().for_each(|piece| loader.take_in(piece));
+        let ids: Vec<_> = records.iter().map(|record| record.id().to_vec()).collect();
+        assert_eq!(ids, (0..100).map(|n| format!("\"{n}\"").into_bytes()).collect::<Vec<_>>());
     }
 }

@@ -12,7 +12,7 @@ mod records;
 
 pub use agent::{Agent, Incoming, Merged, place};
 pub use hidden::Hidden;
-pub use loader::{Loader, Packer, Piece};
+pub use loader::{Loader, Loads, Packer, Piece};
 pub use moment::{Moment, Taken};
 pub use records::{Position, Record, Records};
 

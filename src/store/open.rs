@@ -22,7 +22,7 @@ use crate::format::op::Text;
 use crate::format::{json, names, snapshot};
 use crate::log::recovery::create_numbered;
 use crate::log::{LineMark, Loaded, Log, Report, Scan, scan, scan_beside_writer};
-use crate::state::{self, Agent, Loader, Packer, Piece, Records, State};
+use crate::state::{self, Agent, Loader, Loads, Packer, Piece, Records, State};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Condvar, Mutex};
@@ -34,8 +34,8 @@ pub(super) const ATTEMPTS: u32 = 100;
 const LEAST_LINE: u64 = 20;
 /// A snapshot that is shorter is read by one thread: starting another one takes longer than it saves.
 const ALONE: u64 = 1 << 20;
-/// Pieces that are read before they are put in.
-const AHEAD: usize = 4;
+/// Loads that are read before they are put in.
+const AHEAD: usize = 2;
 /// Temporary lock files may belong to somebody who is opening the store right now.
 const LOCK_LEFTOVER_AGE: Duration = Duration::from_secs(10);
 
@@ -467,12 +467,15 @@ fn load_by_two(
     mut loader: Loader<'_>,
 ) -> Result<Option<(snapshot::Reader, Packer)>> {
     std::thread::scope(|scope| {
-        let (sender, pieces) = std::sync::mpsc::sync_channel(AHEAD);
+        let (sender, pieces) = std::sync::mpsc::sync_channel::<Vec<Piece>>(AHEAD);
         let putting = std::thread::Builder::new().name("opslog-load".to_owned());
-        let putting = putting.spawn_scoped(scope, move || pieces.into_iter().for_each(|piece| loader.take_in(piece)));
-        let Ok(putting) = putting else { return Ok(Some((reader, packer))) };
+        let take_in = move || pieces.into_iter().flatten().for_each(|piece| loader.take_in(piece));
+        let Ok(putting) = putting.spawn_scoped(scope, take_in) else { return Ok(Some((reader, packer))) };
+        let mut loads = Loads::default();
         // Where nobody takes pieces in any more, that has a reason of its own.
-        let read = pack(reader, packer, |piece| drop(sender.send(piece)));
+        let send = |load| drop(sender.send(load));
+        let read = pack(reader, packer, |piece| loads.push(piece, send));
+        send(loads.finish());
         drop(sender);
         let failed = |_| Error::Failed { message: "Loading the snapshot failed unexpectedly".to_owned(), cause: None };
         putting.join().map_err(failed).and(read).map(|()| None)
