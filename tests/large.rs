@@ -16,7 +16,7 @@ use serde_json::value::RawValue;
 use support::faulty::Faulty;
 use support::{Watchdog, closed, open, opened, records, wait};
 
-const COUNT: usize = 6_000;
+const COUNT: usize = 16_000;
 
 fn keep_log() -> Options {
     Options { checkpoint_on_close: false, ..Options::default() }
