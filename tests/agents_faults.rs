@@ -214,3 +214,52 @@ fn what_a_foreign_checkpoint_left_out_is_kept_also_where_entering_fails_first() 
     set(&a, "after").unwrap();
     assert_eq!(ids(&read_only(&disk)), ["\"after\"", "\"known\"", "\"left out\""]);
 }
+
+/// Two agents removed the same record without knowing of each other, while one of them made a checkpoint: its new log
+/// began with a removal of nothing, a line that nobody can read.
+#[test]
+fn a_removal_that_comes_after_somebody_elses_stays_a_line_that_is_read() {
+    let disk = MemoryBackend::new();
+    let (backend, other) = (Faulty::new(disk.clone()), Faulty::new(disk.clone()));
+    let (a, b) = (agent(&other, "a"), agent(&backend, "b"));
+    let delete = |store: &Store| match store.delete(quoted("shared").as_bytes()).unwrap() {
+        Accepted::Through(ticket) | Accepted::Told(ticket) => store.wait(ticket).unwrap(),
+        Accepted::Done => panic!("an immediate write is never done at once"),
+    };
+    set(&a, "kept").unwrap();
+    set(&a, "shared").unwrap();
+    b.refresh().unwrap();
+    delete(&b);
+    let mut later = Some(move || {
+        delete(&a);
+        a
+    });
+    let (sender, receiver) = std::sync::mpsc::channel();
+    backend.fail_where(move |call| {
+        if call.syscall == "write"
+            && call.path.starts_with("snapshots/")
+            && let Some(later) = later.take()
+        {
+            sender.send(later()).unwrap();
+        }
+        false
+    });
+    let ticket = b.compact().unwrap();
+    b.wait(ticket).unwrap();
+    let a = receiver.try_recv().expect("the other agent removes the record while the snapshot is written");
+    let log = manifest(&disk).logs().into_iter().find(|log| log.contains("agent-b-")).unwrap();
+    let text = String::from_utf8(disk.bytes(&log).unwrap()).unwrap();
+    let removals: Vec<&str> = text.lines().filter(|line| line.contains(r#""op":"delete""#)).collect();
+    assert_eq!(removals.len(), 2, "{text}");
+    assert!(removals.iter().all(|line| line.contains(r#""prev":{"value":1}"#)), "{text}");
+    assert_eq!(ids(&read_only(&disk)), [quoted("kept")]);
+    a.refresh().unwrap();
+    assert_eq!(ids(&a), [quoted("kept")]);
+    // Each takes its own removal back: the record is there again after the second.
+    for store in [&b, &a] {
+        let ticket = store.undo().unwrap();
+        assert!(matches!(store.wait(ticket), Ok(Value::Bool(_))));
+    }
+    drop((a, b));
+    assert_eq!(ids(&agent(&other, "a")).first(), Some(&quoted("kept")));
+}
