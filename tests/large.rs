@@ -12,9 +12,9 @@ mod support;
 use opslog_native::Error;
 use opslog_native::backend::memory::MemoryBackend;
 use opslog_native::store::{Options, Store, Value};
-use serde_json::value::RawValue;
 use support::faulty::Faulty;
-use support::{Watchdog, closed, open, opened, records, wait};
+use support::model::Step;
+use support::{Watchdog, closed, done, open, opened, raw, records};
 
 const COUNT: usize = 16_000;
 
@@ -41,7 +41,7 @@ fn disk() -> (MemoryBackend, Vec<(String, String)>) {
     for (id, value) in &expected {
         store.set(id.as_bytes(), value.as_bytes()).unwrap();
     }
-    assert!(matches!(wait(&store, Some(store.compact().unwrap())), Ok(Value::None)));
+    assert_eq!(done(&store, Step::Compact), Value::None);
     closed(store);
     (disk, expected)
 }
@@ -54,17 +54,13 @@ fn snapshot(disk: &MemoryBackend) -> (String, Vec<u8>) {
 
 /// All records as a scan hands them out: taken apart, in pieces.
 fn scanned(store: &Store, bytes: usize) -> Vec<(String, String)> {
-    let array = |json: &[u8]| -> Vec<String> {
-        let values: Vec<Box<RawValue>> = serde_json::from_slice(json).unwrap();
-        values.iter().map(|value| value.get().to_owned()).collect()
-    };
     let (mut found, mut next) = (Vec::new(), Some(0));
     while let Some(start) = next {
         let piece = store.piece(start, bytes);
-        let mut values = array(&piece.values.values).into_iter();
+        let mut values = raw(&piece.values.values).into_iter();
         let runs: Vec<usize> = serde_json::from_slice(&piece.values.runs).unwrap();
         let shapes = runs.chunks(2).flat_map(|run| std::iter::repeat_n(run[0], run[1]));
-        for (id, shape) in array(&piece.ids).into_iter().zip(shapes) {
+        for (id, shape) in raw(&piece.ids).into_iter().zip(shapes) {
             // The records of this file have one shape: two members.
             let (n, text) = (values.next().unwrap(), if shape == 0 { None } else { values.next() });
             found.push((id, text.map_or(n.clone(), |text| format!("{{\"n\":{n},\"text\":{text}}}"))));

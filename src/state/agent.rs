@@ -243,16 +243,13 @@ impl State {
             None => position.and_then(|at| self.records.remove(at)),
         };
         let before = before.map(|record| record.value_text());
+        let mut again = Op { position: at, before, ..op.clone() };
         // A removal that comes after somebody else's has nothing left to remove. Its line says what it removed when it
         // was made: one without that is no line that anybody reads.
-        let removed = op.before.as_ref().filter(|_| op.data.is_none() && before.is_none() && op.logged.is_none());
-        let logged = removed.map_or_else(
-            || op.logged.clone(),
-            |removed| {
-                let (ts, prev, origin) = (Timestamp::Millis(op.ts), Prev::Full(removed.clone()), op.made_by.as_deref());
-                Some(Box::new(Logged { ts, prev, origin: origin.cloned() }))
-            },
-        );
-        self.history.push_back(Arc::new(Op { position: at, before, logged, ..op.clone() }));
+        if let (None, None, None, Some(removed)) = (&again.logged, &again.data, &again.before, &op.before) {
+            let (ts, prev) = (Timestamp::Millis(op.ts), Prev::Full(removed.clone()));
+            again.logged = Some(Box::new(Logged { ts, prev, origin: op.made_by.as_deref().cloned() }));
+        }
+        self.history.push_back(Arc::new(again));
     }
 }

@@ -399,7 +399,7 @@ impl Shared {
             self.poison(error.clone());
             return Err(error);
         }
-        disk.removing = backend::discard_superseded(backend, &superseded).or(disk.removing.take());
+        disk.remove_superseded(backend, &superseded);
         Ok(Published::Done)
     }
 }

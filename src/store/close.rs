@@ -86,9 +86,7 @@ impl Shared {
             }
         };
         // Who looks at the directory of a closed store finds nothing in it that is still going.
-        if let Some(removing) = disk.removing.take() {
-            let _ = removing.join();
-        }
+        disk.finish_removing();
         // Outside of what callers wait for: giving the place back may take a moment.
         let mut several = None;
         let mut inner = self.inner();

@@ -167,7 +167,7 @@ impl Shared {
         }
         // What cannot be read now is read before the next append: the manifest that is known has been replaced.
         let _ = self.meet_others(disk);
-        disk.removing = backend::discard_superseded(backend, &superseded).or(disk.removing.take());
+        disk.remove_superseded(backend, &superseded);
         remove_leftovers(backend, &disk.manifest, true);
         Ok(Published::Done)
     }

@@ -46,7 +46,7 @@ pub use read::{Page, Stats};
 pub use scan::Piece;
 pub use write::Accepted;
 
-use crate::backend::{StorageBackend, StoreLock};
+use crate::backend::{StorageBackend, StoreLock, discard_superseded};
 use crate::error::{Error, Result};
 use crate::format::manifest::Manifest;
 use crate::format::op::Text;
@@ -97,12 +97,26 @@ struct Disk {
     /// How far a reader has come.
     follow: Option<Follow>,
     encoded: Encoded,
-    /// Gives the space of superseded files back.
-    removing: Option<JoinHandle<()>>,
+    /// What gives the space of superseded files back.
+    removing: Vec<JoinHandle<()>>,
     /// In a store of several agents.
     several: Option<Several>,
     /// In a store whose files somebody else keeps.
     external: Option<External>,
+}
+
+impl Disk {
+    /// Removes files that a checkpoint has superseded. [`Disk::finish_removing`] waits for what that leaves to be done.
+    fn remove_superseded(&mut self, backend: &dyn StorageBackend, paths: &[String]) {
+        self.removing.retain(|thread| !thread.is_finished());
+        self.removing.extend(discard_superseded(backend, paths));
+    }
+
+    fn finish_removing(&mut self) {
+        for thread in self.removing.drain(..) {
+            let _ = thread.join();
+        }
+    }
 }
 
 /// State, queue and results; see the module's description for the locks.

@@ -320,7 +320,7 @@ impl Opening {
                 lock: self.lock,
                 follow,
                 encoded: Encoded::default(),
-                removing: None,
+                removing: Vec::new(),
                 several,
                 external: None,
             }),
@@ -448,11 +448,10 @@ fn load_snapshot(backend: &dyn StorageBackend, manifest: &Manifest, records: &mu
     // A count that cannot be true is found out at the end; until then it must not ask for memory.
     let len = backend.stat(path)?.len;
     let count = header.count.unwrap_or(manifest.stats.active_records).min(len / LEAST_LINE);
-    let loader = Loader::new(records, usize::try_from(count).unwrap_or_default());
+    let mut loader = Loader::new(records, usize::try_from(count).unwrap_or_default());
     let packer = loader.packer();
-    let alone = if len < ALONE { Some((reader, packer)) } else { load_by_two(reader, packer, loader)? };
+    let alone = if len < ALONE { Some((reader, packer)) } else { load_by_two(reader, packer, &mut loader)? };
     if let Some((reader, packer)) = alone {
-        let mut loader = Loader::new(records, 0);
         pack(reader, packer, |piece| loader.take_in(piece))?;
     }
     Ok(header)
@@ -464,7 +463,7 @@ fn load_snapshot(backend: &dyn StorageBackend, manifest: &Manifest, records: &mu
 fn load_by_two(
     reader: snapshot::Reader,
     packer: Packer,
-    mut loader: Loader<'_>,
+    loader: &mut Loader<'_>,
 ) -> Result<Option<(snapshot::Reader, Packer)>> {
     std::thread::scope(|scope| {
         let (sender, pieces) = std::sync::mpsc::sync_channel::<Vec<Piece>>(AHEAD);

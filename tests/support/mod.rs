@@ -80,7 +80,8 @@ pub fn quoted(text: &str) -> String {
     serde_json::to_string(text).unwrap()
 }
 
-fn raw(json: &[u8]) -> Vec<String> {
+/// The elements of an array, as they stand.
+pub fn raw(json: &[u8]) -> Vec<String> {
     let values: Vec<Box<RawValue>> = serde_json::from_slice(json).unwrap();
     values.iter().map(|value| value.get().to_owned()).collect()
 }
