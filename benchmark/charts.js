@@ -5,7 +5,7 @@ import { rival } from "./rivals.js";
 /** @typedef {import("./report.js").Row} Row */
 
 /** Not rivals: nobody is faster than they are at what they leave out. */
-const LIMITS = ["floor", "raw", "empty"];
+const LIMITS = ["floor", "raw", "raw-awaited", "empty"];
 
 /**
  * How many times as good ours is, by scenario and rival, on a logarithmic scale.

@@ -117,7 +117,7 @@ export const scenarios = [
     title: () => '`set` one after the other, immediate, `"fsync"`',
     size: { full: 1_000, quick: 50, large: 500 },
     guarantee: stored,
-    contenders: [OURS, UPSTREAM, "better-sqlite3", "lmdb", "classic-level", "raw"],
+    contenders: [OURS, UPSTREAM, "better-sqlite3", "lmdb", "classic-level", "raw", "raw-awaited"],
     metrics: [
       sets(
         { against: UPSTREAM, times: 1 },

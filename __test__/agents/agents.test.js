@@ -6,6 +6,7 @@ import { FsBackend } from "../../index.js";
 import { startChild } from "../support/child.js";
 import { copyOf, filesOf, temporaryDirectory, treeOf } from "../support/directory.js";
 import { manifestOf } from "../support/files.js";
+import { choices } from "../support/random.js";
 import { openStore, openUpstream, stateOf, withStore } from "../support/stores.js";
 
 const SCENARIOS = new URL("./scenarios.js", import.meta.url);
@@ -13,6 +14,9 @@ const SCENARIOS = new URL("./scenarios.js", import.meta.url);
 const newStore = () => join(temporaryDirectory(), "store");
 const agent = (dir, agentId, options = {}) => openStore(dir, { agentId, checkpointOnClose: false, ...options });
 const stamps = (ops) => ops.map(({ id, agent: by, clock }) => [id, by, clock]);
+
+/** In the order of clock and agent. */
+const byPlace = (found) => found.sort(([, a, m], [, b, n]) => m - n || (a < b ? -1 : 1));
 
 describe("order", () => {
   it("the first operation of a fresh store has clock 1: opening, registering and merging do not tick", async () => {
@@ -72,6 +76,34 @@ describe("others' operations", () => {
     told.push(...(await a.tail()));
     expect(told.map(({ id }) => id).sort()).toEqual(Array.from({ length: 40 }, (_, n) => `k${n}`).sort());
     expect(new Map(a.entries())).toEqual(new Map(b.entries()));
+  });
+
+  it.each(Array.from({ length: 24 }, (_, seed) => seed))("are told once, as they were written, by who sleeps through several checkpoints (%i)", async (seed) => {
+    const dir = newStore();
+    const below = choices(seed);
+    const [a, b] = [await agent(dir, "a", { durability: "os" }), await agent(dir, "b", { durability: "os" })];
+    const asleep = [await agent(dir, "c"), await openStore(dir, { readOnly: true })];
+    let untold = [];
+    for (let n = 0; n < 24; n++) {
+      const writer = below(2) === 0 ? a : b;
+      const step = below(20);
+      if (step < 11) {
+        const id = `k${below(4)}`;
+        await writer.set(id, { n });
+        untold.push(writer.getHistory(id).at(-1));
+      } else if (step < 13) {
+        const last = writer.getOps().findLast(({ agent: by }) => by === (writer === a ? "a" : "b"));
+        if (await writer.undo()) untold = untold.filter(({ agent: by, clock }) => by !== last.agent || clock !== last.clock);
+      } else if (step < 19) {
+        await writer.compact();
+      } else {
+        for (const store of asleep) expect(byPlace(stamps(await store.tail()))).toEqual(byPlace(stamps(untold)));
+        untold = [];
+      }
+    }
+    for (const store of asleep) expect(byPlace(stamps(await store.tail()))).toEqual(byPlace(stamps(untold)));
+    await a.refresh();
+    for (const store of asleep) expect(new Map(store.entries())).toEqual(new Map(a.entries()));
   });
 
   it("reach a watch", async () => {

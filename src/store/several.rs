@@ -183,11 +183,19 @@ impl Manifest {
         self.active_agent_ops.as_ref()?.get(agent)?.as_str()
     }
 
-    /// The logs that the checkpoint before this manifest has taken the place of.
-    fn superseded_last(&self) -> Vec<String> {
-        let logs = &self.previous.ops;
-        let last = logs.last().map(|log| log.since);
-        logs.iter().filter(|log| Some(log.since) == last).map(|log| log.path.clone()).collect()
+    /// The logs that hold everything that was stored between another generation and this one, oldest first; none where
+    /// that is not certain.
+    fn superseded_since(&self, known: &Manifest) -> Vec<String> {
+        let logs: Vec<_> = self.previous.ops.chunk_by(|one, next| one.since == next.since).collect();
+        let follows = self.other.get(FOLLOWS).and_then(serde_json::Value::as_str);
+        let checkpoints = match (known.lineage(), self.lineage()) {
+            _ if follows == Some(&known.current_snapshot) => 1,
+            (Some(before), Some(now)) if before.since == now.since => now.count.saturating_sub(before.count),
+            _ => 0,
+        };
+        let first = usize::try_from(checkpoints).ok().and_then(|count| logs.len().checked_sub(count));
+        let since = first.and_then(|first| logs.get(first..)).unwrap_or_default();
+        since.iter().flat_map(|logs| logs.iter()).map(|log| log.path.clone()).collect()
     }
 
     /// The greatest clock that any checkpoint has seen.
@@ -260,9 +268,7 @@ impl Shared {
             let in_order = self.look_at(disk, &manifest.logs(), &[]).map(|looked| self.take_in(disk, looked))?;
             return Ok(in_order);
         }
-        let follows = manifest.other.get(FOLLOWS).and_then(serde_json::Value::as_str);
-        let is_next = follows == Some(&disk.manifest.current_snapshot);
-        let superseded = if is_next { manifest.superseded_last() } else { Vec::new() };
+        let superseded = manifest.superseded_since(&disk.manifest);
         let looked = self.look_at(disk, &[], &superseded)?;
         // A checkpoint that does not name them may have taken operations of logs along that nobody here knows.
         let whole = !superseded.is_empty() && !looked.missing;
