@@ -265,6 +265,18 @@ describe("who may open", () => {
     expect((await agent(dir, "a")).count()).toBe(2);
   });
 
+  it("what an agent leaves is there for a single writer and a reader of upstream's", async () => {
+    const dir = newStore();
+    await withStore(dir, { agentId: "a", checkpointOnClose: false }, (a) => a.set("x", { n: 1 }));
+    const reader = await openUpstream(dir, { readOnly: true });
+    expect(reader.entries()).toEqual([["x", { n: 1 }]]);
+    const writer = await openUpstream(dir, { checkpointOnClose: false });
+    expect(writer.entries()).toEqual([["x", { n: 1 }]]);
+    await writer.set("y", { n: 2 });
+    await writer.close();
+    expect(new Map((await stateOf(dir)).entries)).toEqual(new Map([["x", { n: 1 }], ["y", { n: 2 }]]));
+  });
+
   it("a single writer's log is kept when agents open its store, for them, for readers and for upstream", async () => {
     const dir = newStore();
     await withStore(dir, { checkpointOnClose: false }, async (single) => {

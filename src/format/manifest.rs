@@ -80,6 +80,14 @@ pub struct Manifest {
     pub other: Map<String, Value>,
 }
 
+impl Previous {
+    /// The next log has taken the place of these, which go together: no others have their time.
+    pub fn supersede(&mut self, logs: impl IntoIterator<Item = String>, now: u64, carried: u64) {
+        let since = self.ops.last().map_or(now, |last| now.max(last.since + 1));
+        self.ops.extend(logs.into_iter().map(|path| Superseded { path, since, carried, archived: false }));
+    }
+}
+
 fn is_empty(previous: &Previous) -> bool {
     previous.snapshot.is_none() && previous.ops.is_empty() && previous.older.is_empty()
 }

@@ -32,6 +32,8 @@ const KEEP_LOGS_BYTES: u64 = 4 << 20;
 /// And how many, as in `lib/custom-writer.js`: the manifest names each. A store that makes a checkpoint every few
 /// operations supersedes 64 logs in less than a second, and a reader on a busy machine needs longer than that.
 const KEEP_LOGS: usize = 256;
+/// Fewer where several agents have one each.
+const KEEP_AGENT_LOGS: usize = 128;
 /// How long a failed automatic checkpoint waits before it is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -460,9 +462,7 @@ pub(super) fn succeed(
     count: u64,
     version: u64,
 ) -> (Manifest, Vec<String>) {
-    // Logs that went together have one time, and no others have it.
-    let last = old.previous.ops.last().map_or(0, |log| log.since);
-    let now = backend.now_ms().max(last + 1);
+    let now = backend.now_ms();
     let (mut kept, mut superseded) = (Vec::new(), Vec::new());
     for log in &old.previous.ops {
         if now.saturating_sub(log.since) < KEEP_LOGS_MS {
@@ -482,25 +482,26 @@ pub(super) fn succeed(
             superseded.push(snapshot.path);
         }
     }
+    let most = if old.active_agent_ops.is_some() { KEEP_AGENT_LOGS } else { KEEP_LOGS };
     let (mut bytes, mut within) = (0, 0);
     // Those of several agents that went together are of use together.
     for logs in kept.chunk_by(|one: &Superseded, next| one.since == next.since).rev() {
         bytes += logs.iter().map(|log| backend.stat(&log.path).map_or(0, |stat| stat.len)).sum::<u64>();
-        if bytes > KEEP_LOGS_BYTES || within + logs.len() > KEEP_LOGS {
+        if bytes > KEEP_LOGS_BYTES || within + logs.len() > most {
             break;
         }
         within += logs.len();
     }
     let beyond = if keeps_all { 0 } else { kept.len() - within };
     superseded.extend(kept.drain(..beyond).map(|log| log.path));
-    let carried = log.len() as u64;
-    kept.extend(old.logs().into_iter().map(|path| Superseded { path, since: now, carried, archived: false }));
+    let mut previous = Previous { snapshot: Some(old.current_snapshot.clone()), older, ops: kept };
+    previous.supersede(old.logs(), now, log.len() as u64);
     let mut manifest = Manifest {
         version,
         current_snapshot: snapshot.to_owned(),
         active_ops: log.path().to_owned(),
         active_agent_ops: None,
-        previous: Previous { snapshot: Some(old.current_snapshot.clone()), older, ops: kept },
+        previous,
         ..old.clone()
     };
     manifest.stats.active_records = count;

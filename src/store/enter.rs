@@ -111,9 +111,13 @@ impl Manifest {
         is_before_all || earlier().any(|path| *path == other.current_snapshot)
     }
 
-    /// Enters an agent's log.
+    /// Enters an agent's log. The first one takes over what a single writer's log holds, and its place: upstream's single
+    /// writers and readers look nowhere else.
     fn enter(&mut self, agent: &str, path: &str) {
         self.other.remove(COMPACTING);
+        if self.active_agent_ops.is_none() {
+            path.clone_into(&mut self.active_ops);
+        }
         self.active_agent_ops.get_or_insert_default().insert(agent.to_owned(), path.into());
         if self.is_under_lock(agent) {
             let mut list: Vec<Value> = self.other.get(LOCKING).and_then(Value::as_array).cloned().unwrap_or_default();
