@@ -241,7 +241,9 @@ export declare function loadProgress(watch: number): Progress | null
 /** What `load` found. */
 export interface LoadResult {
   handle?: number
-  /** Version of the records, where it is older than the one asked for. */
+  /** Version of the records. */
+  version?: number
+  /** The same, where they have to be migrated to the one asked for. */
   migrateFrom?: number
   failure?: Failure
 }

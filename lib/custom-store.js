@@ -299,11 +299,10 @@ export class CustomStore {
 
   /**
    * The records of the current snapshot.
-   * @returns {AsyncGenerator<[string, any], void>}
+   * @returns {Promise<Iterable<[string, any]>>}
    */
-  async *streamSnapshot() {
-    const { records } = await this.#reading(() => this.#files.loadSnapshot(currentManifest(this.#handle).currentSnapshot));
-    yield* records;
+  async snapshotRecords() {
+    return (await this.#reading(() => this.#files.loadSnapshot(currentManifest(this.#handle).currentSnapshot))).records;
   }
 
   /** The operations since the current snapshot that are stored. */

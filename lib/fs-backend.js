@@ -22,7 +22,7 @@ import { operationsOf } from "./operations.js";
 import { pagesOf, recordsOf } from "./pages.js";
 import { inside } from "./paths.js";
 import { tellRecovery } from "./recovery-report.js";
-import { records } from "./streams.js";
+import { opened, records } from "./streams.js";
 import { validateManifest } from "./validate.js";
 
 /** @typedef {import("../index.js").Manifest} Manifest */
@@ -159,11 +159,11 @@ export class FsBackend {
    */
   async loadSnapshot(relativePath) {
     const dir = directoryOf(this);
-    const opened = await native.openSnapshotFile(dir, inside(dir, relativePath));
+    const result = await native.openSnapshotFile(dir, inside(dir, relativePath));
     /** @type {Map<string, unknown>} */
     const map = new Map();
-    for await (const [id, value] of records(opened)) map.set(id, value);
-    return { records: map, version: /** @type {number} */ (opened.version) };
+    for await (const [id, value] of records(opened(result))) map.set(id, value);
+    return { records: map, version: /** @type {number} */ (result.version) };
   }
 
   /**

@@ -4,7 +4,7 @@
 import { resolve } from "node:path";
 import * as native from "../binding.js";
 import { inside } from "./paths.js";
-import { records } from "./streams.js";
+import { opened, records } from "./streams.js";
 
 /**
  * @template T
@@ -13,7 +13,7 @@ import { records } from "./streams.js";
  * @returns {AsyncGenerator<[string, T], { version: number }>}
  */
 export async function* streamSnapshotFile(dir, relativePath) {
-  const opened = await native.openSnapshotFile(resolve(dir), inside(dir, relativePath));
-  yield* /** @type {AsyncGenerator<[string, T], void>} */ (records(opened));
-  return { version: /** @type {number} */ (opened.version) };
+  const result = await native.openSnapshotFile(resolve(dir), inside(dir, relativePath));
+  yield* /** @type {AsyncGenerator<[string, T], void>} */ (records(opened(result)));
+  return { version: /** @type {number} */ (result.version) };
 }

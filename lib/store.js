@@ -20,7 +20,7 @@ import { Observer, checkpointProgress, withProgress } from "./observe.js";
 import { operationsOf } from "./operations.js";
 import { progressOf, readOptions, signalOf } from "./options.js";
 import { tellRecovery } from "./recovery-report.js";
-import { itemsNow, operations, pairs, records, unlessAborted } from "./streams.js";
+import { itemsNow, opened, operations, pairs, records, unlessAborted } from "./streams.js";
 import { idText, isThenable, valueText } from "./values.js";
 import { View } from "./view.js";
 import { Watch } from "./watch.js";
@@ -57,6 +57,8 @@ export class Store {
   #version = 1;
   /** @type {Migrate | undefined} */
   #migrate;
+  /** The records were older than the version asked for. Of native files. */
+  #isMigrated = false;
   /** @type {View<T>} */
   #view = new View(-1);
   #calls = new Calls();
@@ -69,9 +71,11 @@ export class Store {
   #closing;
   /** @type {Watch<T> | undefined} */
   #watch;
-  /** The last turn of `tail`. @type {Promise<unknown>} */
+  /** The last turn of `tail` or `refresh`. @type {Promise<unknown>} */
   #tailing = Promise.resolve();
-  /** Operations that were read for nobody. @type {Operation<T>[]} */
+  /** Calls of `tail` that have not ended. */
+  #tails = 0;
+  /** Operations that were read and have been told to nobody. @type {Operation<T>[]} */
   #undelivered = [];
   /** Calls that are reading files. @type {Set<Promise<unknown>>} */
   #reads = new Set();
@@ -97,13 +101,17 @@ export class Store {
     this.#phase = "opening";
     try {
       const agent = settings.readOnly ? undefined : agentId;
-      if ((backend === undefined || isPlain(backend)) && !isLeftToFiles(agent, settings)) {
-        // Resolved now: a later chdir() does not move the store.
-        const path = resolvePath(dir);
+      const isNative = backend === undefined || isPlain(backend);
+      // Resolved now: a later chdir() does not move the store.
+      const path = isNative ? resolvePath(dir) : dir;
+      const isLeft = isNative && isLeftToFiles(agent, settings);
+      if (isLeft) await checkFiles(path, settings);
+      if (isNative && !isLeft) {
         // The engine does itself what an unmodified FsBackend does; direct calls on it mean this directory from now on.
         if (backend !== undefined) backend.dir = path;
-        const { handle, recovered } = await load(path, { ...settings, agent }, migrate, signal, onProgress);
+        const { handle, recovered, from } = await load(path, { ...settings, agent }, migrate, signal, onProgress);
         this.#enter(handle, undefined, settings, migrate);
+        this.#isMigrated = from !== undefined;
         this.#several = agent !== undefined;
         this.#backend = backend ?? path;
         this.#recovered = recovered;
@@ -111,12 +119,13 @@ export class Store {
       } else {
         const files = backend ?? new FsBackend();
         const custom = new CustomStore(files, settings, migrate, agentId);
-        const handle = await withProgress(onProgress, () => undefined, custom.open(dir, signal));
+        const handle = await withProgress(onProgress, () => undefined, custom.open(path, signal));
         this.#enter(handle, custom, settings, migrate);
+        this.#isMigrated = false;
         this.#several = custom.isAgent;
         this.#backend = files;
         this.#recovered = [];
-        this.#observer = new Observer(handle, dir, onError);
+        this.#observer = new Observer(handle, path, onError);
       }
     } catch (error) {
       this.#phase = before;
@@ -530,7 +539,7 @@ export class Store {
     const [{ stream, version }] = segments;
     const found = pairs(itemsNow(stream));
     // A read-only store cannot store migrated segments: they are migrated as they are read.
-    if (this.#readOnly && this.#migrate !== undefined && version < this.#version) {
+    if (this.#readOnly && this.#isMigrated && this.#migrate !== undefined && version < this.#version) {
       return new Map(migrateSegment(found, this.#migrate, version));
     }
     return new Map(found);
@@ -602,8 +611,28 @@ export class Store {
   async *streamSnapshot(options) {
     this.#ensureReadable();
     const signal = signalOf(options);
-    if (this.#custom !== undefined) yield* unlessAborted(this.#custom.streamSnapshot(), signal);
-    else yield* unlessAborted(records(await this.#reading(native.openSnapshot(this.#handle))), signal);
+    const custom = this.#custom;
+    /** @type {() => Promise<AsyncIterable<[string, T]> | Iterable<[string, T]>>} */
+    const open = async () => custom?.snapshotRecords() ?? records(opened(await native.openSnapshot(this.#handle)));
+    yield* unlessAborted(await this.#readCurrent(open), signal);
+  }
+
+  /**
+   * What `read` reads of the files that are known; where others have put others in their place since, of those.
+   * @template R
+   * @param {() => Promise<R>} read
+   * @returns {Promise<R>}
+   */
+  async #readCurrent(read) {
+    for (;;) {
+      const known = this.#manifest().currentSnapshot;
+      try {
+        return await this.#reading(read());
+      } catch (error) {
+        this.#deliverLater(await this.#catchUpInTurn());
+        if (this.#manifest().currentSnapshot === known) throw error;
+      }
+    }
   }
 
   /**
@@ -616,10 +645,10 @@ export class Store {
     const signal = signalOf(options);
     if (this.#custom === undefined) {
       // Operations that were not loaded stand in the file only.
-      const opened = this.#skipLoad
-        ? await this.#reading(native.openLog(this.#handle))
-        : native.openOperations(this.#handle);
-      yield* unlessAborted(operations(opened, sinceTimestamp), signal);
+      const log = this.#skipLoad
+        ? await this.#readCurrent(async () => opened(await native.openLog(this.#handle)))
+        : opened(native.openOperations(this.#handle));
+      yield* unlessAborted(operations(log, sinceTimestamp), signal);
       return;
     }
     // What is buffered belongs to the state as well.
@@ -632,19 +661,38 @@ export class Store {
 
   /** @returns {Promise<void>} */
   async refresh() {
-    await this.tail();
+    const found = await this.#catchUpInTurn();
+    // Whoever watches, or waits for operations at this moment, is told of these.
+    if (this.#watch !== undefined || this.#tails > 0) this.#deliverLater(found);
   }
 
   /** @returns {Promise<Operation<T>[]>} */
   async tail() {
+    this.#tails++;
+    try {
+      const found = await this.#catchUpInTurn();
+      return [...this.#undelivered.splice(0), ...found];
+    } finally {
+      this.#tails--;
+    }
+  }
+
+  /** @param {Operation<T>[]} found Goes to the next call that is told operations. */
+  #deliverLater(found) {
+    this.#undelivered = [...this.#undelivered, ...found];
+  }
+
+  /**
+   * Reads what others have done, one call after the other: each operation goes to one of them, in order.
+   * @returns {Promise<Operation<T>[]>}
+   */
+  async #catchUpInTurn() {
     this.#ensureReadable();
     // A single writer knows everything that it wrote.
     if (!this.#readOnly && !this.#several) return [];
-    // One after the other: each operation goes to one call, in order.
     const turn = this.#tailing.then(() => this.#catchUp());
     this.#tailing = turn.catch(() => {});
-    const found = await turn;
-    return [...this.#undelivered.splice(0), ...found];
+    return await turn;
   }
 
   /** @returns {Promise<Operation<T>[]>} */
@@ -692,8 +740,7 @@ export class Store {
       throw argumentError(`Argument 'intervalMs' must be a number of milliseconds, got ${show(intervalMs)}`);
     }
     this.unwatch();
-    // What a watch has read and not delivered when it ends goes to the next call.
-    const giveBack = (/** @type {Operation<T>[]} */ found) => void this.#undelivered.push(...found);
+    const giveBack = (/** @type {Operation<T>[]} */ found) => this.#deliverLater(found);
     const fail = (/** @type {unknown} */ error) => this.#observer.fail("watch could not read", error);
     this.#watch = new Watch(() => this.tail(), callback, giveBack, fail, intervalMs);
   }
@@ -728,7 +775,8 @@ export class Store {
  * @param {Migrate | undefined} migrate
  * @param {AbortSignal | undefined} signal
  * @param {import("./observe.js").OnProgress | undefined} onProgress
- * @returns {Promise<{ handle: number, recovered: RecoveredLog[] }>}
+ * @returns {Promise<{ handle: number, recovered: RecoveredLog[], from: number | undefined }>} `from`: the version of the
+ *   records that were migrated.
  */
 async function load(path, settings, migrate, signal, onProgress) {
   const loaded = await read(path, settings, onProgress);
@@ -742,7 +790,7 @@ async function load(path, settings, migrate, signal, onProgress) {
     if (started.failure !== undefined) throw toError(started.failure);
     started.logs.forEach(tellRecovery);
     const recovered = started.logs.map(({ path, skipped, cut, saved }) => ({ path, skipped, cut, saved }));
-    return { handle, recovered };
+    return { handle, recovered, from: loaded.migrateFrom };
   } catch (error) {
     native.release(handle);
     throw error;
@@ -776,6 +824,28 @@ async function read(path, settings, onProgress) {
  */
 function isLeftToFiles(agent, { skipLoad }) {
   return agent !== undefined && (skipLoad || /\p{Surrogate}/u.test(agent));
+}
+
+/**
+ * Checks a directory that is left to the methods of a backend as strictly as one that the engine opens: they take what is
+ * missing for what never was.
+ * @param {string} path
+ * @param {import("../binding.js").OpenOptions} settings
+ */
+async function checkFiles(path, settings) {
+  let loaded;
+  try {
+    loaded = await read(path, { ...settings, readOnly: true }, undefined);
+  } catch (error) {
+    if (/** @type {{ code?: unknown }} */ (error).code === "OPSLOG_NOT_FOUND") return;
+    throw error;
+  }
+  native.release(/** @type {number} */ (loaded.handle));
+  const version = /** @type {number} */ (loaded.version);
+  if (!settings.skipLoad || version >= settings.version) return;
+  const why = `its records have version ${version} and have to be migrated to ${settings.version} first`;
+  const remedy = "Open the store once without `skipLoad` and close it.";
+  throw withCode(new Error(`Cannot open with \`skipLoad\` for writing: ${why} (${path}). ${remedy}`), "OPSLOG_INVALID");
 }
 
 /**

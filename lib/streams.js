@@ -7,12 +7,20 @@ import { toError } from "./errors.js";
 /** @typedef {import("../binding.js").StreamResult} StreamResult */
 
 /**
+ * The stream that was opened.
+ * @param {StreamResult} result
+ */
+export function opened({ stream, failure }) {
+  if (failure !== undefined || stream === undefined) throw toError(/** @type {any} */ (failure));
+  return stream;
+}
+
+/**
  * The items of a stream: ids and values in turn, or operations.
- * @param {StreamResult} opened
+ * @param {number} stream
  * @returns {AsyncGenerator<any[], void>}
  */
-async function* parts({ stream, failure }) {
-  if (failure !== undefined || stream === undefined) throw toError(/** @type {any} */ (failure));
+async function* parts(stream) {
   try {
     for (;;) {
       const part = await native.readStream(stream);
@@ -26,9 +34,9 @@ async function* parts({ stream, failure }) {
 }
 
 /**
- * What a generator yields, until a signal ends it.
+ * Items, until a signal ends them.
  * @template R
- * @param {AsyncGenerator<R, void>} items
+ * @param {AsyncIterable<R> | Iterable<R>} items
  * @param {AbortSignal | undefined} signal
  * @returns {AsyncGenerator<R, void>}
  */
@@ -69,11 +77,11 @@ export function pairs(items) {
 /**
  * Records of a snapshot.
  * @template T
- * @param {StreamResult} opened
+ * @param {number} stream
  * @returns {AsyncGenerator<[string, T], void>}
  */
-export async function* records(opened) {
-  for await (const items of parts(opened)) {
+export async function* records(stream) {
+  for await (const items of parts(stream)) {
     for (let i = 0; i < items.length; i += 2) yield [items[i], items[i + 1]];
   }
 }
@@ -81,12 +89,12 @@ export async function* records(opened) {
 /**
  * Operations.
  * @template T
- * @param {StreamResult} opened
+ * @param {number} stream
  * @param {string} [since]
  * @returns {AsyncGenerator<import("../index.js").Operation<T>, void>}
  */
-export async function* operations(opened, since) {
-  for await (const items of parts(opened)) {
+export async function* operations(stream, since) {
+  for await (const items of parts(stream)) {
     for (const operation of items) if (!since || operation.ts > since) yield operation;
   }
 }

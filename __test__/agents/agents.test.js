@@ -1,5 +1,5 @@
 /** CONTRACT.md 5: several writers on one directory. */
-import { existsSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, readdirSync, unlinkSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { describe, expect, it, vi } from "vitest";
 import { FsBackend } from "../../index.js";
@@ -375,5 +375,48 @@ describe("what a crash leaves", () => {
     const before = treeOf(dir);
     await tailed;
     expect(treeOf(dir)).toEqual(before);
+  });
+});
+
+/** Agents that the engine leaves to a backend's methods, which take what is missing for what never was. */
+describe.each([{ agentId: "\ud800" }, { agentId: "b", skipLoad: true }])("an agent of %j", (options) => {
+  const stored = async () => {
+    const dir = newStore();
+    await withStore(dir, { agentId: "a" }, (a) => a.set("x", { n: 1 }));
+    await withStore(dir, { agentId: "a", checkpointOnClose: false }, (a) => a.set("y", { n: 2 }));
+    return dir;
+  };
+
+  it.each([
+    ["a missing manifest", () => "manifest.json"],
+    ["a missing snapshot", (manifest) => manifest.currentSnapshot],
+  ])("is refused beside %s, and changes nothing", async (_what, pathOf) => {
+    const dir = await stored();
+    unlinkSync(join(dir, pathOf(manifestOf(dir))));
+    const before = treeOf(dir);
+    await expect(openStore(dir, options)).rejects.toMatchObject({ code: "OPSLOG_CORRUPT" });
+    expect(treeOf(dir)).toEqual(before);
+  });
+
+  it("is refused in a store of a newer version", async () => {
+    const dir = await stored();
+    await withStore(dir, { version: 2, migrate: (record) => record }, () => {});
+    await expect(openStore(dir, options)).rejects.toThrow("written with version 2");
+  });
+
+  it("does not mix records of two versions", async () => {
+    const dir = await stored();
+    const versioned = { ...options, version: 2, migrate: (record) => ({ ...record, version: 2 }) };
+    if (options.skipLoad) {
+      await expect(openStore(dir, versioned)).rejects.toThrow("have to be migrated to 2 first");
+    } else {
+      await withStore(dir, versioned, (store) => expect(store.get("x")).toEqual({ n: 1, version: 2 }));
+    }
+  });
+
+  it("opens what is not there yet", async () => {
+    const dir = newStore();
+    await withStore(dir, options, (store) => store.set("x", { n: 1 }));
+    expect((await stateOf(dir)).entries).toEqual([["x", { n: 1 }]]);
   });
 });

@@ -69,6 +69,20 @@ describe("migrate", () => {
     });
   });
 
+  it.runIf(isNative)("leaves archive segments alone where the records are of the version asked for, for a reader as for a writer", async () => {
+    const dir = temporaryDirectory();
+    await withUpstream(dir, { version: 3 }, async (store) => {
+      await store.set("archived", { n: 1 });
+      await store.archive(() => true, "s");
+    });
+    const migrate = () => expect.unreachable();
+    for (const options of [{}, { readOnly: true }]) {
+      await withStore(dir, { version: 3, migrate, ...options }, async (store) => {
+        expect([...(await store.loadArchive("s"))]).toEqual([["archived", { n: 1 }]]);
+      });
+    }
+  });
+
   it("ends with a checkpoint: the log starts empty", async () => {
     const store = await openStore(dir, { version: 2, migrate: hop });
     expect(store.getOps()).toEqual([]);

@@ -55,7 +55,7 @@ pub fn external_load(
         Err(error) => LoadResult { failure: Some((&error).into()), ..LoadResult::default() },
         Ok(opening) => {
             let migrate_from = opening.migrate_from().map(number);
-            LoadResult { handle: registry::add(env, opening), migrate_from, failure: None }
+            LoadResult { handle: registry::add(env, opening), migrate_from, ..LoadResult::default() }
         }
     }
 }

@@ -27,7 +27,9 @@ const SCAN: usize = 128 << 10;
 #[derive(Default)]
 pub struct LoadResult {
     pub handle: Option<u32>,
-    /// Version of the records, where it is older than the one asked for.
+    /// Version of the records.
+    pub version: Option<f64>,
+    /// The same, where they have to be migrated to the one asked for.
     pub migrate_from: Option<f64>,
     pub failure: Option<Failure>,
 }
@@ -157,8 +159,8 @@ pub async fn load(env: u32, dir: String, options: OpenOptions, watched: Option<u
     });
     match loaded.await {
         Ok(opening) => {
-            let migrate_from = opening.migrate_from().map(number);
-            LoadResult { handle: registry::add(env, opening), migrate_from, failure: None }
+            let (version, migrate_from) = (Some(number(opening.version())), opening.migrate_from().map(number));
+            LoadResult { handle: registry::add(env, opening), version, migrate_from, failure: None }
         }
         Err(error) => LoadResult { failure: Some((&error).into()), ..LoadResult::default() },
     }

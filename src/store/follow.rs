@@ -19,6 +19,7 @@ use crate::format::op::{Prev, Timestamp};
 use crate::format::pages::Pages;
 use crate::log::{Loaded, Scan, scan_beside_writer};
 use crate::state::{Logged, Op, Record, State};
+use std::collections::HashSet;
 use std::io::Read;
 use std::sync::Arc;
 
@@ -205,17 +206,53 @@ impl Shared {
                 return self.refresh_among_agents(disk);
             }
             None => {
-                let (_, state, scans) = self.load(manifest)?;
-                disk.follow = Follow::new(&scans);
-                let mut inner = self.inner();
-                let replaced = inner.replace(state);
-                disk.several = Several::of_reader(manifest, &scans, &inner.state.history);
-                replaced
+                let rest = self.rest(disk.follow.as_ref(), manifest)?.map(|step| self.apply(vec![step]));
+                let generation = self.load(manifest)?;
+                match rest {
+                    Some(mut applied) if self.is_continued_by(&generation.1) => {
+                        disk.follow = Some(Follow::at_start(&manifest.active_ops));
+                        self.take_over(disk, generation, &mut applied);
+                        applied
+                    }
+                    rest => {
+                        let (_, state, scans) = generation;
+                        disk.follow = Follow::new(&scans);
+                        let mut inner = self.inner();
+                        let differences = inner.replace(state).ops;
+                        disk.several = Several::of_reader(manifest, &scans, &inner.state.history);
+                        let before = rest.map(|rest| rest.ops).unwrap_or_default();
+                        inner.changed.extend(before.iter().map(|op| op.id.clone()));
+                        Refreshed::of([before, differences].concat(), false)
+                    }
+                }
             }
         };
         disk.manifest = manifest.clone();
         self.inner().manifest = Arc::new(manifest.clone());
         Ok(applied)
+    }
+
+    /// What is new in the log that is known, where a manifest names another and does not say what became of this one.
+    ///
+    /// COMPAT: a checkpoint of upstream's says nothing of the log that it supersedes, and leaves it there.
+    fn rest(&self, follow: Option<&Follow>, manifest: &Manifest) -> Result<Option<Step>> {
+        let is_superseded = |follow: &&Follow| {
+            manifest.active_agent_ops.is_none() && !follow.path.is_empty() && follow.path != manifest.active_ops
+        };
+        let Some(mut follow) = follow.filter(is_superseded).cloned() else { return Ok(None) };
+        match self.look(&mut follow) {
+            Err(error) if error.is_not_found() => Ok(None),
+            other => other.map(Some),
+        }
+    }
+
+    /// True if the operations of a newly loaded log lead from what is known to what was loaded.
+    fn is_continued_by(&self, loaded: &State) -> bool {
+        let known = &self.inner().state.records;
+        let ids: HashSet<&[u8]> = loaded.history.iter().map(|op| &op.id[..]).collect();
+        let stands = |record: &Record| loaded.records.get(record.id()).is_some_and(|now| now.value() == record.value());
+        known.iter().all(|record| stands(record) || ids.contains(record.id()))
+            && loaded.records.iter().all(|record| known.get(record.id()).is_some() || ids.contains(record.id()))
     }
 
     fn load(&self, manifest: &Manifest) -> Result<Generation> {
@@ -276,14 +313,15 @@ impl Shared {
 
     /// What a reader that must not load the records does where there is no way to follow: it goes on with what the
     /// current log holds, or with what is new in the logs of several agents. What an agent undid stays seen.
-    fn steps_without_records(&self, follow: Option<&Follow>, manifest: &Manifest) -> Result<(Vec<Step>, Follow)> {
+    fn steps_without_records(&self, before: Option<&Follow>, manifest: &Manifest) -> Result<(Vec<Step>, Follow)> {
         if manifest.active_agent_ops.is_none() {
             let mut follow = Follow::at_start(&manifest.active_ops);
-            let covered = Step { gone: 0, ops: Vec::new(), covered: usize::MAX };
-            let steps = vec![covered, self.look(&mut follow)?];
+            let mut steps = Vec::from_iter(self.rest(before, manifest)?);
+            steps.push(Step { gone: 0, ops: Vec::new(), covered: usize::MAX });
+            steps.push(self.look(&mut follow)?);
             return Ok((steps, follow));
         }
-        let known = follow.map_or(&[][..], |follow| &follow.agents);
+        let known = before.map_or(&[][..], |follow| &follow.agents);
         let (mut agents, mut scans) = (Vec::new(), Vec::new());
         for path in manifest.logs() {
             let before = known.iter().find(|agent| agent.path == path).cloned();

@@ -145,6 +145,11 @@ impl Opening {
         Opening { inline: true, ..self }
     }
 
+    /// Version of the stored records; the one asked for where there are none.
+    pub fn version(&self) -> u64 {
+        self.stored_version
+    }
+
     /// Version of the stored records where it is older than the one asked for: they are to be migrated.
     pub fn migrate_from(&self) -> Option<u64> {
         // Records that are not loaded are not migrated.
