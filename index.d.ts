@@ -335,10 +335,11 @@ export declare class Store<T = Record<string, unknown>> {
   getOps(since?: string): Operation<T>[];
 
   /**
-   * Makes a checkpoint of everything called before. Reads and writes go on meanwhile.
+   * Makes a checkpoint of everything called before. Reads and writes go on meanwhile. An agent leaves it out, as upstream
+   * does, where somebody else has the compaction lock who is not an agent of this package.
    *
-   * Rejects with the system's error where a file cannot be written (the generation before stays), with `OPSLOG_LOCKED`
-   * where another agent is making one, with `OPSLOG_INVALID` under `skipLoad`.
+   * Rejects with the system's error where a file cannot be written (the generation before stays), with `OPSLOG_INVALID`
+   * under `skipLoad`.
    */
   compact(options?: LongCallOptions): Promise<void>;
 
@@ -367,7 +368,8 @@ export declare class Store<T = Record<string, unknown>> {
 
   /**
    * The records of the current snapshot, in order, one piece of the file in memory at a time. Together with
-   * {@link Store.getWalOps} they give the current state. Leaving the loop early closes the file.
+   * {@link Store.getWalOps} they give the current state. Leaving the loop early closes the file. Where a reader or an
+   * agent finds its snapshot removed, it catches up first; `tail` tells later what that has read.
    *
    * Throws `OPSLOG_CORRUPT` where the file is damaged: where a checksum is wrong only at its end.
    */
@@ -376,6 +378,9 @@ export declare class Store<T = Record<string, unknown>> {
   /**
    * Operations since the last checkpoint, oldest first; with `sinceTimestamp`, an ISO 8601 timestamp, those with a later
    * one. What is buffered is among them. Default: all.
+   *
+   * The first call after {@link Store.streamSnapshot} begins at that snapshot, even if checkpoints have come since, as far
+   * as the logs that they superseded are still there (60 seconds, and no more than 4 MiB of them). Not among agents.
    */
   getWalOps(sinceTimestamp?: string, options?: CallOptions): AsyncGenerator<Operation<T>>;
 
@@ -384,7 +389,8 @@ export declare class Store<T = Record<string, unknown>> {
 
   /**
    * In a read-only store: catches up with the writer, across its checkpoints and undos. On a writer it changes
-   * nothing. An agent takes in what the others have written.
+   * nothing. An agent takes in what the others have written. What it reads goes to a {@link Store.watch} that runs, or
+   * to a {@link Store.tail} that waits for its turn at that moment, if there is one.
    *
    * Rejects with a system error's code or `OPSLOG_CORRUPT` where a file cannot be read: the state is as it was then.
    */

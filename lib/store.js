@@ -49,6 +49,8 @@ export class Store {
   #custom;
   /** One of several writers. */
   #several = false;
+  /** Native files: their directory. */
+  #path = "";
   /** Native files: the caller's FsBackend, or the directory. @type {import("../index.js").StorageBackend | string | undefined} */
   #backend;
   #readOnly = false;
@@ -77,6 +79,8 @@ export class Store {
   #tails = 0;
   /** Operations that were read and have been told to nobody. @type {Operation<T>[]} */
   #undelivered = [];
+  /** The log that came after the snapshot that was streamed last, until its operations are asked for. @type {string | undefined} */
+  #streamed;
   /** Calls that are reading files. @type {Set<Promise<unknown>>} */
   #reads = new Set();
   #observer = new Observer(-1, "");
@@ -112,6 +116,7 @@ export class Store {
         const { handle, recovered, from } = await load(path, { ...settings, agent }, migrate, signal, onProgress);
         this.#enter(handle, undefined, settings, migrate);
         this.#isMigrated = from !== undefined;
+        this.#path = path;
         this.#several = agent !== undefined;
         this.#backend = backend ?? path;
         this.#recovered = recovered;
@@ -156,6 +161,7 @@ export class Store {
     this.#view = new View(handle);
     this.#calls = new Calls();
     this.#undelivered = [];
+    this.#streamed = undefined;
     this.#kicked = false;
     this.#busy = false;
     enter(handle, this);
@@ -612,6 +618,7 @@ export class Store {
     this.#ensureReadable();
     const signal = signalOf(options);
     const custom = this.#custom;
+    if (custom === undefined && !this.#several) this.#streamed = this.#manifest().activeOps;
     /** @type {() => Promise<AsyncIterable<[string, T]> | Iterable<[string, T]>>} */
     const open = async () => custom?.snapshotRecords() ?? records(opened(await native.openSnapshot(this.#handle)));
     yield* unlessAborted(await this.#readCurrent(open), signal);
@@ -644,11 +651,7 @@ export class Store {
     this.#ensureReadable();
     const signal = signalOf(options);
     if (this.#custom === undefined) {
-      // Operations that were not loaded stand in the file only.
-      const log = this.#skipLoad
-        ? await this.#readCurrent(async () => opened(await native.openLog(this.#handle)))
-        : opened(native.openOperations(this.#handle));
-      yield* unlessAborted(operations(log, sinceTimestamp), signal);
+      yield* unlessAborted(this.#loggedOperations(sinceTimestamp), signal);
       return;
     }
     // What is buffered belongs to the state as well.
@@ -656,6 +659,35 @@ export class Store {
     for (const operation of await this.#reading(this.#custom.readOperations())) {
       signal?.throwIfAborted();
       if (!sinceTimestamp || operation.ts > sinceTimestamp) yield /** @type {Operation<T>} */ (operation);
+    }
+  }
+
+  /**
+   * The operations since the last checkpoint; the first time after a snapshot was streamed, since that one.
+   * @param {string} [since]
+   * @returns {AsyncGenerator<Operation<T>, void>}
+   */
+  async *#loggedOperations(since) {
+    let log = this.#streamed;
+    this.#streamed = undefined;
+    for (;;) {
+      // Operations that were not loaded stand in the file only.
+      const stream = this.#skipLoad
+        ? await this.#readCurrent(async () => opened(await native.openLog(this.#handle)))
+        : opened(native.openOperations(this.#handle));
+      const { activeOps, previous } = /** @type {any} */ (this.#manifest());
+      const superseded = previous?.ops.findIndex((/** @type {{ path: string }} */ { path }) => path === log) ?? -1;
+      if (log === undefined || log === activeOps || superseded < 0) {
+        yield* operations(stream, since);
+        return;
+      }
+      native.closeStream(stream);
+      const { path, carried } = previous.ops[superseded];
+      const { pages, failure } = await this.#reading(native.readOperations(this.#path, path));
+      if (failure !== undefined) throw toError(failure);
+      const found = /** @type {Operation<T>[]} */ (operationsOf(pages ?? []));
+      for (const operation of found.slice(0, found.length - carried)) if (!since || operation.ts > since) yield operation;
+      log = previous.ops[superseded + 1]?.path ?? activeOps;
     }
   }
 
