@@ -1,5 +1,5 @@
 /** CONTRACT.md 5: several writers on one directory. */
-import { existsSync, readFileSync, readdirSync, unlinkSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, readdirSync, unlinkSync, utimesSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { describe, expect, it, vi } from "vitest";
 import { FsBackend } from "../../index.js";
@@ -350,6 +350,22 @@ describe("readers", () => {
   });
 });
 
+describe("an agent of an older version than another", () => {
+  it("takes no more writes once the records are migrated; close says so, once, and gives its place back", async () => {
+    const dir = newStore();
+    const old = await openStore(dir, { agentId: "a" });
+    await old.set("x", { n: 1 });
+    const migrate = (record) => ({ ...record, version: 2 });
+    const b = await agent(dir, "b", { version: 2, migrate });
+    await expect(old.set("y", { n: 2 })).rejects.toThrow("version 2");
+    await expect(old.close()).rejects.toThrow("version 2");
+    await expect(old.close()).rejects.toThrow("Store is not open");
+    const again = await agent(dir, "a", { version: 2, migrate });
+    expect(again.entries()).toEqual([["x", { n: 1, version: 2 }]]);
+    expect(b.entries()).toEqual(again.entries());
+  });
+});
+
 describe("what a crash leaves", () => {
   it("a log that was made and never entered does no harm", async () => {
     const dir = newStore();
@@ -363,6 +379,19 @@ describe("what a crash leaves", () => {
     await withStore(dir, {}, (single) => expect(single.count()).toBe(2));
     expect(existsSync(join(dir, ".agent-gone-00000000.lock"))).toBe(false);
     expect(readFileSync(join(dir, "manifest.json"), "utf8")).not.toContain("9999999999999");
+  });
+
+  it("goes when an agent opens: files of a snapshot, a log and a manifest that nobody names", async () => {
+    const dir = newStore();
+    await withStore(dir, { agentId: "a" }, (a) => a.set("x", { n: 1 }));
+    const left = ["manifest.json.1-1.tmp", "snapshots/snap-1.jsonl", "ops/ops-1.jsonl"];
+    for (const path of left) {
+      writeFileSync(join(dir, path), "left\n");
+      utimesSync(join(dir, path), 1, 1);
+    }
+    const b = await agent(dir, "b");
+    expect(left.filter((path) => existsSync(join(dir, path)))).toEqual([]);
+    expect(b.get("x")).toEqual({ n: 1 });
   });
 
   it("nothing is written by an agent that is closed, tail and watch included", async () => {

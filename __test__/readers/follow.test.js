@@ -317,9 +317,8 @@ describe("a reader that fell behind", () => {
   /** What can be lost on the way: each needs the reader to load everything again. */
   const LOSSES = [
     { what: "the logs before the last checkpoint", lose: (dir) => removeOldLogs(dir) },
-    { what: "the manifest's list of superseded files", lose: (dir) => removePrevious(dir) },
     {
-      what: "both",
+      what: "these and the manifest's list of them",
       lose: (dir) => {
         removeOldLogs(dir);
         removePrevious(dir);

@@ -32,7 +32,7 @@ impl Store {
 
     /// Flushes, makes a checkpoint if that is wanted and there is anything to, and gives the lock back. The store
     /// takes no more changes from now on. If it fails, the store is open again and the call can be made again, except
-    /// after a failed sync: then the store is closed all the same.
+    /// after a failed sync, or where another agent has migrated the records: then the store is closed all the same.
     ///
     /// # Errors
     /// `NotOpen`, or an earlier failure that no call has been told yet.
@@ -91,7 +91,8 @@ impl Shared {
         let mut several = None;
         let mut inner = self.inner();
         // After these there is nothing that another try could do better.
-        let hopeless = inner.failed.is_some() || matches!(closed, Err(Error::Changed { .. }));
+        let hopeless =
+            inner.failed.is_some() || matches!(closed, Err(Error::Changed { .. } | Error::NewerVersion { .. }));
         if closed.is_ok() || hopeless {
             // ORDER: nothing is written after the lock is given back.
             disk.log = None;

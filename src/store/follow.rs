@@ -15,6 +15,7 @@ use crate::backend::StorageBackend;
 use crate::clock;
 use crate::error::{Error, Result};
 use crate::format::manifest::Manifest;
+use crate::format::names;
 use crate::format::op::{Prev, Timestamp};
 use crate::format::pages::Pages;
 use crate::log::{Loaded, Scan, scan_beside_writer};
@@ -206,9 +207,9 @@ impl Shared {
                 return self.refresh_among_agents(disk);
             }
             None => {
-                let rest = self.rest(disk.follow.as_ref(), manifest)?.map(|step| self.apply(vec![step]));
+                let rest = self.rest(disk.follow.as_ref(), manifest)?;
                 let generation = self.load(manifest)?;
-                match rest {
+                match rest.map(|steps| self.apply(steps)) {
                     Some(mut applied) if self.is_continued_by(&generation.1) => {
                         disk.follow = Some(Follow::at_start(&manifest.active_ops));
                         self.take_over(disk, generation, &mut applied);
@@ -232,18 +233,32 @@ impl Shared {
         Ok(applied)
     }
 
-    /// What is new in the log that is known, where a manifest names another and does not say what became of this one.
+    /// What is new in the log that is known and in those that came after it, where a manifest names another and does not
+    /// say what became of this one.
     ///
-    /// COMPAT: a checkpoint of upstream's says nothing of the log that it supersedes, and leaves it there.
-    fn rest(&self, follow: Option<&Follow>, manifest: &Manifest) -> Result<Option<Step>> {
+    /// COMPAT: a checkpoint of upstream's says nothing of the log that it supersedes, and leaves it there. Names tell the
+    /// order.
+    fn rest(&self, follow: Option<&Follow>, manifest: &Manifest) -> Result<Option<Vec<Step>>> {
         let is_superseded = |follow: &&Follow| {
             manifest.active_agent_ops.is_none() && !follow.path.is_empty() && follow.path != manifest.active_ops
         };
         let Some(mut follow) = follow.filter(is_superseded).cloned() else { return Ok(None) };
-        match self.look(&mut follow) {
-            Err(error) if error.is_not_found() => Ok(None),
-            other => other.map(Some),
+        let mut steps = match self.look(&mut follow) {
+            Err(error) if error.is_not_found() => return Ok(None),
+            other => vec![other?],
+        };
+        let between = names::number(&follow.path).zip(names::number(&manifest.active_ops));
+        let is_between = |number: &u64| between.is_some_and(|(from, to)| from < *number && *number < to);
+        let logs = self.backend.list(names::OPS)?.into_iter().filter(|log| names::kind(&log.name) == names::Kind::Ops);
+        let mut numbers: Vec<u64> = logs.filter_map(|log| names::number(&log.name)).filter(is_between).collect();
+        numbers.sort_unstable();
+        for number in numbers {
+            match self.look(&mut Follow::at_start(&names::ops(number))) {
+                Err(error) if error.is_not_found() => {}
+                other => steps.push(other?),
+            }
         }
+        Ok(Some(steps))
     }
 
     /// True if the operations of a newly loaded log lead from what is known to what was loaded.
@@ -316,7 +331,7 @@ impl Shared {
     fn steps_without_records(&self, before: Option<&Follow>, manifest: &Manifest) -> Result<(Vec<Step>, Follow)> {
         if manifest.active_agent_ops.is_none() {
             let mut follow = Follow::at_start(&manifest.active_ops);
-            let mut steps = Vec::from_iter(self.rest(before, manifest)?);
+            let mut steps = self.rest(before, manifest)?.unwrap_or_default();
             steps.push(Step { gone: 0, ops: Vec::new(), covered: usize::MAX });
             steps.push(self.look(&mut follow)?);
             return Ok((steps, follow));
