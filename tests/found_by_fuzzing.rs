@@ -4,9 +4,9 @@
 mod support;
 
 use opslog_native::backend::memory::MemoryBackend;
-use opslog_native::store::Options;
-use support::model::set;
-use support::{closed, done, log_text, opened, records};
+use opslog_native::store::{OnDamage, Options};
+use support::model::{Step, put, set};
+use support::{closed, done, log_path, log_text, open, opened, records};
 
 /// Failure: in a `skipLoad` store the first `set` of a record wrote a log line that no reader accepts, or one with a
 /// foreign member, where upstream's snapshot line held more than `id` and `data`, or `data` twice.
@@ -37,4 +37,29 @@ fn a_record_line_with_more_members_is_looked_up_as_it_is_loaded() {
         );
         assert_eq!(records(&opened(disk, &loaded)), [("\"a\"".to_owned(), "2".to_owned())]);
     }
+}
+
+/// Failure: with `recovery: "skip"` a log was mended at one open, and at the next one something was cut off again.
+/// Cause: an incomplete batch was cut off its end, and the invalid line before it, which stood at the end then, was not.
+#[test]
+fn what_is_mended_stays_mended_where_an_invalid_line_stands_before_an_incomplete_batch() {
+    let disk = MemoryBackend::new();
+    let options = Options { checkpoint_on_close: false, on_damage: OnDamage::Skip, ..Options::default() };
+    let store = opened(disk.clone(), &options);
+    done(&store, set("kept", "1"));
+    let end = log_text(&disk).len();
+    done(&store, Step::Batch(vec![put("a", "2"), put("b", "2")], true));
+    closed(store);
+    let text = log_text(&disk);
+    let (kept, batch) = text.split_at(end);
+    let first = batch.lines().next().unwrap();
+    disk.put(&log_path(&disk), format!("{kept}invalid\n{first}\n").as_bytes());
+
+    let (store, report) = open(disk.clone(), &options).unwrap();
+    assert_eq!(report.logs[0].cut, ("invalid\n".len() + first.len() + 1) as u64);
+    closed(store);
+    assert_eq!(log_text(&disk), kept);
+    let (store, report) = open(disk, &Options { on_damage: OnDamage::Reject, ..options }).unwrap();
+    assert!(report.logs.iter().all(|log| log.cut == 0 && log.skipped == 0));
+    assert_eq!(records(&store), [("\"kept\"".to_owned(), "1".to_owned())]);
 }

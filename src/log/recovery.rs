@@ -368,14 +368,15 @@ impl Loaded {
 }
 
 impl Scan {
-    /// Drops the lines of the batch at the end of the file if its last lines are missing.
+    /// Drops the lines of the batch at the end of the file if its last lines are missing. Invalid lines in front of it, which
+    /// `skip` lets stand, reach the end of the file then and go as well.
     fn drop_incomplete_batch(&mut self) {
         if self.ops.last().is_none_or(|last| last.ends) {
             return;
         }
         self.newline_missing = false;
         while let Some(last) = self.ops.pop() {
-            self.end = last.offset;
+            self.end = last.from;
             if last.begins {
                 break;
             }
