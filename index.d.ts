@@ -380,7 +380,8 @@ export declare class Store<T = Record<string, unknown>> {
    * one. What is buffered is among them. Default: all.
    *
    * The first call after {@link Store.streamSnapshot} begins at that snapshot, even if checkpoints have come since, as far
-   * as the logs that they superseded are still there (60 seconds, and no more than 4 MiB of them). Not among agents.
+   * as the logs that they superseded are still there (60 seconds, and no more than 4 MiB of them). Not among agents, beside
+   * a writer of upstream's, or with `recovery: "skip"`. Records that were streamed and archived since stay streamed.
    */
   getWalOps(sinceTimestamp?: string, options?: CallOptions): AsyncGenerator<Operation<T>>;
 

@@ -35,6 +35,9 @@ import { Watch } from "./watch.js";
  * @typedef {import("../index.js").Operation<T>} Operation
  */
 
+/** @typedef {{ path: string, carried: number, archived?: boolean }} Superseded a log */
+/** @typedef {import("../index.js").Manifest & { previous?: { ops: Superseded[] } }} StoredManifest */
+
 /** What a write that is buffered or already written resolves with. @type {Promise<void>} */
 const DONE = Promise.resolve();
 
@@ -55,12 +58,13 @@ export class Store {
   #backend;
   #readOnly = false;
   #skipLoad = false;
+  #skipsDamage = false;
   #buffered = false;
   #version = 1;
   /** @type {Migrate | undefined} */
   #migrate;
   /** The records were older than the version asked for. Of native files. */
-  #isMigrated = false;
+  #isOlder = false;
   /** @type {View<T>} */
   #view = new View(-1);
   #calls = new Calls();
@@ -79,8 +83,10 @@ export class Store {
   #tails = 0;
   /** Operations that were read and have been told to nobody. @type {Operation<T>[]} */
   #undelivered = [];
-  /** The log that came after the snapshot that was streamed last, until its operations are asked for. @type {string | undefined} */
+  /** What was current when a snapshot was streamed last, until the operations after it are told. @type {StoredManifest | undefined} */
   #streamed;
+  /** Somebody has asked for operations. */
+  #isAsked = false;
   /** Calls that are reading files. @type {Set<Promise<unknown>>} */
   #reads = new Set();
   #observer = new Observer(-1, "");
@@ -113,9 +119,9 @@ export class Store {
       if (isNative && !isLeft) {
         // The engine does itself what an unmodified FsBackend does; direct calls on it mean this directory from now on.
         if (backend !== undefined) backend.dir = path;
-        const { handle, recovered, from } = await load(path, { ...settings, agent }, migrate, signal, onProgress);
+        const { handle, recovered, isOlder } = await load(path, { ...settings, agent }, migrate, signal, onProgress);
         this.#enter(handle, undefined, settings, migrate);
-        this.#isMigrated = from !== undefined;
+        this.#isOlder = isOlder;
         this.#path = path;
         this.#several = agent !== undefined;
         this.#backend = backend ?? path;
@@ -126,7 +132,7 @@ export class Store {
         const custom = new CustomStore(files, settings, migrate, agentId);
         const handle = await withProgress(onProgress, () => undefined, custom.open(path, signal));
         this.#enter(handle, custom, settings, migrate);
-        this.#isMigrated = false;
+        this.#isOlder = false;
         this.#several = custom.isAgent;
         this.#backend = files;
         this.#recovered = [];
@@ -162,6 +168,8 @@ export class Store {
     this.#calls = new Calls();
     this.#undelivered = [];
     this.#streamed = undefined;
+    this.#isAsked = false;
+    this.#skipsDamage = settings.recovery === "skip";
     this.#kicked = false;
     this.#busy = false;
     enter(handle, this);
@@ -545,7 +553,7 @@ export class Store {
     const [{ stream, version }] = segments;
     const found = pairs(itemsNow(stream));
     // A read-only store cannot store migrated segments: they are migrated as they are read.
-    if (this.#readOnly && this.#isMigrated && this.#migrate !== undefined && version < this.#version) {
+    if (this.#readOnly && this.#isOlder && this.#migrate !== undefined && version < this.#version) {
       return new Map(migrateSegment(found, this.#migrate, version));
     }
     return new Map(found);
@@ -558,7 +566,7 @@ export class Store {
   }
 
   #manifest() {
-    return /** @type {import("../index.js").Manifest} */ (JSON.parse(native.manifest(this.#handle) ?? "null"));
+    return /** @type {StoredManifest} */ (JSON.parse(native.manifest(this.#handle) ?? "null"));
   }
 
   /** @returns {ManifestInfo | null} */
@@ -618,7 +626,7 @@ export class Store {
     this.#ensureReadable();
     const signal = signalOf(options);
     const custom = this.#custom;
-    if (custom === undefined && !this.#several) this.#streamed = this.#manifest().activeOps;
+    this.#streamed = this.#goesOn ? this.#manifest() : undefined;
     /** @type {() => Promise<AsyncIterable<[string, T]> | Iterable<[string, T]>>} */
     const open = async () => custom?.snapshotRecords() ?? records(opened(await native.openSnapshot(this.#handle)));
     yield* unlessAborted(await this.#readCurrent(open), signal);
@@ -632,11 +640,13 @@ export class Store {
    */
   async #readCurrent(read) {
     for (;;) {
+      this.#ensureReadable();
       const known = this.#manifest().currentSnapshot;
       try {
         return await this.#reading(read());
       } catch (error) {
-        this.#deliverLater(await this.#catchUpInTurn());
+        const found = await this.#catchUpInTurn();
+        if (this.#isAsked) this.#deliverLater(found);
         if (this.#manifest().currentSnapshot === known) throw error;
       }
     }
@@ -668,27 +678,38 @@ export class Store {
    * @returns {AsyncGenerator<Operation<T>, void>}
    */
   async *#loggedOperations(since) {
-    let log = this.#streamed;
-    this.#streamed = undefined;
+    let log = this.#streamed?.activeOps;
     for (;;) {
+      this.#ensureReadable();
       // Operations that were not loaded stand in the file only.
       const stream = this.#skipLoad
         ? await this.#readCurrent(async () => opened(await native.openLog(this.#handle)))
         : opened(native.openOperations(this.#handle));
-      const { activeOps, previous } = /** @type {any} */ (this.#manifest());
-      const superseded = previous?.ops.findIndex((/** @type {{ path: string }} */ { path }) => path === log) ?? -1;
-      if (log === undefined || log === activeOps || superseded < 0) {
+      const manifest = this.#manifest();
+      const superseded = manifest === null || log === manifest.activeOps ? undefined : supersededFrom(manifest, log);
+      if (manifest === null || superseded === undefined) {
+        this.#streamed = undefined;
         yield* operations(stream, since);
         return;
       }
       native.closeStream(stream);
-      const { path, carried } = previous.ops[superseded];
+      const [{ path, carried }, next] = superseded;
       const { pages, failure } = await this.#reading(native.readOperations(this.#path, path));
       if (failure !== undefined) throw toError(failure);
       const found = /** @type {Operation<T>[]} */ (operationsOf(pages ?? []));
-      for (const operation of found.slice(0, found.length - carried)) if (!since || operation.ts > since) yield operation;
-      log = previous.ops[superseded + 1]?.path ?? activeOps;
+      const isArchived = superseded.some(({ archived }) => archived === true);
+      for (const operation of found.slice(0, found.length - carried)) {
+        // Archiving takes a record away without an operation.
+        if (isArchived && !this.#skipLoad && operation.op === "set" && !this.#view.has(operation.id)) continue;
+        if (!since || operation.ts > since) yield operation;
+      }
+      log = next?.path ?? manifest.activeOps;
     }
+  }
+
+  /** True if what was streamed can be gone on from when checkpoints have come between: files of the engine's, of one writer. */
+  get #goesOn() {
+    return this.#custom === undefined && !this.#skipsDamage && this.#manifest().activeAgentOps === undefined;
   }
 
   /** @returns {Promise<void>} */
@@ -700,6 +721,7 @@ export class Store {
 
   /** @returns {Promise<Operation<T>[]>} */
   async tail() {
+    this.#isAsked = true;
     this.#tails++;
     try {
       const found = await this.#catchUpInTurn();
@@ -772,6 +794,7 @@ export class Store {
       throw argumentError(`Argument 'intervalMs' must be a number of milliseconds, got ${show(intervalMs)}`);
     }
     this.unwatch();
+    this.#isAsked = true;
     const giveBack = (/** @type {Operation<T>[]} */ found) => this.#deliverLater(found);
     const fail = (/** @type {unknown} */ error) => this.#observer.fail("watch could not read", error);
     this.#watch = new Watch(() => this.tail(), callback, giveBack, fail, intervalMs);
@@ -807,8 +830,8 @@ export class Store {
  * @param {Migrate | undefined} migrate
  * @param {AbortSignal | undefined} signal
  * @param {import("./observe.js").OnProgress | undefined} onProgress
- * @returns {Promise<{ handle: number, recovered: RecoveredLog[], from: number | undefined }>} `from`: the version of the
- *   records that were migrated.
+ * @returns {Promise<{ handle: number, recovered: RecoveredLog[], isOlder: boolean }>} `isOlder`: the records have an older
+ *   version than the one asked for.
  */
 async function load(path, settings, migrate, signal, onProgress) {
   const loaded = await read(path, settings, onProgress);
@@ -822,7 +845,7 @@ async function load(path, settings, migrate, signal, onProgress) {
     if (started.failure !== undefined) throw toError(started.failure);
     started.logs.forEach(tellRecovery);
     const recovered = started.logs.map(({ path, skipped, cut, saved }) => ({ path, skipped, cut, saved }));
-    return { handle, recovered, from: loaded.migrateFrom };
+    return { handle, recovered, isOlder: /** @type {number} */ (loaded.version) < settings.version };
   } catch (error) {
     native.release(handle);
     throw error;
@@ -846,6 +869,17 @@ async function read(path, settings, onProgress) {
   } finally {
     if (watch !== undefined) native.endWatch(watch);
   }
+}
+
+/**
+ * A log that another one has taken the place of, and those after it; undefined where it is not known any more.
+ * @param {StoredManifest} manifest
+ * @param {string | undefined} log
+ */
+function supersededFrom({ activeAgentOps, previous }, log) {
+  const logs = (activeAgentOps === undefined && previous?.ops) || [];
+  const place = logs.findIndex(({ path }) => path === log);
+  return place < 0 ? undefined : /** @type {[Superseded, ...Superseded[]]} */ (logs.slice(place));
 }
 
 /**

@@ -63,3 +63,22 @@ fn what_is_mended_stays_mended_where_an_invalid_line_stands_before_an_incomplete
     assert!(report.logs.iter().all(|log| log.cut == 0 && log.skipped == 0));
     assert_eq!(records(&store), [("\"kept\"".to_owned(), "1".to_owned())]);
 }
+
+/// The same, where a damaged line of a batch before that one is what stands there.
+#[test]
+fn two_batches_at_the_end_that_are_both_incomplete_go_at_once() {
+    let disk = MemoryBackend::new();
+    let options = Options { checkpoint_on_close: false, on_damage: OnDamage::Skip, ..Options::default() };
+    let store = opened(disk.clone(), &options);
+    done(&store, set("kept", "1"));
+    for ids in [["a", "b"], ["c", "d"]] {
+        done(&store, Step::Batch(ids.map(|id| put(id, "2")).to_vec(), true));
+    }
+    closed(store);
+    let text = log_text(&disk);
+    let lines: Vec<&str> = text.lines().collect();
+    let damaged = [lines[0], lines[1], "invalid", lines[3], ""].join("\n");
+    disk.put(&log_path(&disk), damaged.as_bytes());
+    closed(opened(disk.clone(), &options));
+    assert_eq!(log_text(&disk), format!("{}\n", lines[0]));
+}

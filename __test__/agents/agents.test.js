@@ -1,5 +1,5 @@
 /** CONTRACT.md 5: several writers on one directory. */
-import { existsSync, readFileSync, readdirSync, unlinkSync, utimesSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, readdirSync, unlinkSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { describe, expect, it, vi } from "vitest";
 import { FsBackend } from "../../index.js";
@@ -350,6 +350,48 @@ describe("readers", () => {
   });
 });
 
+describe("a reader that sees agents and single writers take turns", () => {
+  const single = (dir, id) => withStore(dir, {}, (store) => store.set(id, { n: 1 }));
+  const told = async (reader) => (await reader.tail()).map(({ id }) => id).sort();
+
+  it("is told what a single writer's checkpoint took along, between those of agents", async () => {
+    const dir = newStore();
+    const a = await agent(dir, "a");
+    await a.set("x", { n: 1 });
+    await a.compact();
+    const reader = await openStore(dir, { readOnly: true });
+    await a.close();
+    await single(dir, "single");
+    await withStore(dir, { agentId: "a" }, (again) => again.set("after", { n: 1 }));
+    expect(await told(reader)).toEqual(["after", "single"]);
+  });
+
+  it("is told what agents did before a single writer came", async () => {
+    const dir = newStore();
+    const a = await agent(dir, "a");
+    await a.set("x", { n: 1 });
+    const reader = await openStore(dir, { readOnly: true });
+    await withStore(dir, { agentId: "b", checkpointOnClose: false }, (b) => b.set("y", { n: 1 }));
+    await a.compact();
+    await a.close();
+    await single(dir, "single");
+    await agent(dir, "a");
+    expect(await told(reader)).toEqual(["single", "y"]);
+  });
+
+  it("is not told twice what it was told of agents", async () => {
+    const dir = newStore();
+    const a = await agent(dir, "a");
+    await a.set("x", { n: 1 });
+    const reader = await openStore(dir, { readOnly: true });
+    await a.set("y", { n: 1 });
+    expect(await told(reader)).toEqual(["y"]);
+    await a.close();
+    await single(dir, "single");
+    expect(await told(reader)).toEqual(["single"]);
+  });
+});
+
 describe("an agent of an older version than another", () => {
   it("takes no more writes once the records are migrated; close says so, once, and gives its place back", async () => {
     const dir = newStore();
@@ -379,19 +421,6 @@ describe("what a crash leaves", () => {
     await withStore(dir, {}, (single) => expect(single.count()).toBe(2));
     expect(existsSync(join(dir, ".agent-gone-00000000.lock"))).toBe(false);
     expect(readFileSync(join(dir, "manifest.json"), "utf8")).not.toContain("9999999999999");
-  });
-
-  it("goes when an agent opens: files of a snapshot, a log and a manifest that nobody names", async () => {
-    const dir = newStore();
-    await withStore(dir, { agentId: "a" }, (a) => a.set("x", { n: 1 }));
-    const left = ["manifest.json.1-1.tmp", "snapshots/snap-1.jsonl", "ops/ops-1.jsonl"];
-    for (const path of left) {
-      writeFileSync(join(dir, path), "left\n");
-      utimesSync(join(dir, path), 1, 1);
-    }
-    const b = await agent(dir, "b");
-    expect(left.filter((path) => existsSync(join(dir, path)))).toEqual([]);
-    expect(b.get("x")).toEqual({ n: 1 });
   });
 
   it("nothing is written by an agent that is closed, tail and watch included", async () => {

@@ -57,6 +57,7 @@ describe.each(PAIRS)("$name", ({ writer, other }) => {
   // Where nothing is removed it streams what it knows.
   it.runIf(isNative)("streams what is stored when others have made checkpoints since it last looked, and tells it later", async () => {
     const [a, b] = await open();
+    expect(await b.tail()).toEqual([]);
     for (const id of ["x", "y", "z"]) {
       await a.set(id, { n: 1 });
       if (id !== "z") await a.compact();

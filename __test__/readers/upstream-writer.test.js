@@ -1,5 +1,5 @@
 /** CONTRACT.md 1 and 5: readers beside a writer of upstream's, whose manifest does not say what a checkpoint superseded. */
-import { readdirSync, unlinkSync } from "node:fs";
+import { readdirSync, unlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { temporaryDirectory } from "../support/directory.js";
@@ -58,4 +58,32 @@ it.runIf(isNative)("where logs are gone it gets one operation for each record th
   }
   await writer.set("c", { n: 2 });
   expect((await told(reader)).sort()).toEqual([["set", "b", 1], ["set", "c", 2]]);
+});
+
+it.runIf(isNative)("a log that nobody reads any more, between the known one and the current one, stops no refresh", async () => {
+  const { dir, writer, reader } = await pair({});
+  const superseded = writer.getManifest().activeOps;
+  await writer.set("b", { n: 1 });
+  await writer.compact();
+  const number = Number(/\d+/.exec(superseded)?.[0]);
+  const line = (n) => `{"ts":"t","op":"set","id":"bad","prev":null,"data":{"n":${n}},"crc":"00000000"}\n`;
+  writeFileSync(join(dir, `ops/ops-${number + 1}.jsonl`), line(1) + '{"ts":"t","op":"set","id":"ok","prev":null,"data":{"n":2}}\n');
+  await writer.set("c", { n: 2 });
+  expect((await told(reader)).sort()).toEqual([["set", "b", 1], ["set", "c", 2]]);
+  expect(new Map(reader.entries())).toEqual(new Map(writer.entries()));
+});
+
+it.runIf(isNative).each([{}, { skipLoad: true }])("lines that a log of ours carried on are not told twice (%j)", async (options) => {
+  const dir = temporaryDirectory();
+  const ours = await openStore(dir, QUIET);
+  await ours.set("a", { n: 0 });
+  const reader = await openStore(dir, { readOnly: true, ...options });
+  await reader.refresh();
+  const compacted = ours.compact();
+  await Promise.all([compacted, ours.set("beside", { n: 1 })]);
+  await ours.close();
+  const upstream = await openUpstream(dir, QUIET);
+  await upstream.set("u", { n: 2 });
+  await upstream.compact();
+  expect(await told(reader)).toEqual([["set", "beside", 1], ["set", "u", 2]]);
 });

@@ -371,14 +371,14 @@ impl Scan {
     /// Drops the lines of the batch at the end of the file if its last lines are missing. Invalid lines in front of it, which
     /// `skip` lets stand, reach the end of the file then and go as well.
     fn drop_incomplete_batch(&mut self) {
-        if self.ops.last().is_none_or(|last| last.ends) {
-            return;
-        }
-        self.newline_missing = false;
-        while let Some(last) = self.ops.pop() {
-            self.end = last.from;
-            if last.begins {
-                break;
+        // Another one may end there then, where `skip` lets a damaged line of it stand.
+        while self.ops.last().is_some_and(|last| !last.ends) {
+            self.newline_missing = false;
+            while let Some(last) = self.ops.pop() {
+                self.end = last.from;
+                if last.begins {
+                    break;
+                }
             }
         }
     }

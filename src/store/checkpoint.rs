@@ -6,6 +6,7 @@
 
 use super::fold::TRIES;
 use super::queue::{Item, Ticket, Value};
+use super::several::{FOLLOWS, LINEAGE};
 use super::{Disk, Inner, Notice, Shared, Store};
 use crate::backend::{self, StorageBackend, StorageFile, create_temporary, discard};
 use crate::clock;
@@ -504,6 +505,9 @@ pub(super) fn succeed(
         previous,
         ..old.clone()
     };
+    // What these say of the checkpoints of agents holds no longer, unless this is one of theirs.
+    manifest.other.remove(FOLLOWS);
+    manifest.other.remove(LINEAGE);
     manifest.stats.active_records = count;
     manifest.stats.ops_count = log.len() as u64;
     manifest.stats.last_checkpoint = clock::iso(now);

@@ -8,7 +8,7 @@
 //! between: so an agent looks once more before its caller is told. What such a checkpoint did not take along is copied to
 //! the new log: the manifest says how many operations of each log were (`folded`), or the values tell.
 
-use super::open::{create_store, fold_at_open, pin_manifest, read_manifest, remove_leftovers};
+use super::open::{create_store, fold_at_open, pin_manifest, read_manifest};
 use super::several::{LINEAGE, Several};
 use super::{Disk, Durability, Inner, Migration, Opening, RecoveryReport, Shared, Store, Wake};
 use crate::backend::{self, StorageBackend, discard};
@@ -151,7 +151,7 @@ impl Opening {
         if migrating {
             shared.enter_to_migrate()?;
         } else {
-            shared.enter_at_open(&mut shared.disk())?;
+            shared.enter(&mut shared.disk())?;
         }
         if migrating {
             fold_at_open(&shared, migration.segments)?;
@@ -262,22 +262,10 @@ impl Shared {
 
     /// Reads what the others have done, and enters this agent's log into the manifest, if it is not.
     pub(super) fn enter(&self, disk: &mut Disk) -> Result<()> {
-        self.enter_then(disk, |_| ())
-    }
-
-    /// The same, and removes what crashes have left.
-    fn enter_at_open(&self, disk: &mut Disk) -> Result<()> {
-        self.enter_then(disk, |disk| remove_leftovers(&*self.backend, &disk.manifest, true))
-    }
-
-    fn enter_then(&self, disk: &mut Disk, work: impl FnOnce(&mut Disk)) -> Result<()> {
         let Some(several) = &mut disk.several else { return Ok(()) };
         let member = several.member()?;
         let alone = if member.alone.is_some() { None } else { Some(member.place.changing(PATIENCE)?) };
         let entered = self.heal(disk).and_then(|()| self.meet_others(disk)).and_then(|()| self.enter_alone(disk));
-        if entered.is_ok() {
-            work(disk);
-        }
         drop(alone);
         entered
     }

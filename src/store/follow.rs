@@ -24,6 +24,9 @@ use std::collections::HashSet;
 use std::io::Read;
 use std::sync::Arc;
 
+/// A reader loads everything instead of reading more than so many bytes of logs that came between.
+const MOST_BETWEEN: u64 = 64 << 20;
+
 /// What a reader has caught up with.
 #[derive(Debug, Clone, Default)]
 pub struct Refreshed {
@@ -107,6 +110,15 @@ impl Follow {
     /// Where a reader stands that has read this log.
     pub(super) fn of(scan: &Scan) -> Self {
         Follow { known: scan.ops.iter().map(Known::of).collect(), ..Follow::at_start(&scan.path) }
+    }
+
+    /// How many of its first lines are the last ones of another log.
+    fn begins_with_end_of(&self, before: &Follow) -> usize {
+        let same = |count: &usize| {
+            let end = before.known.iter().skip(before.known.len() - count);
+            end.zip(&self.known).all(|(one, other)| one.hash == other.hash && one.len == other.len)
+        };
+        (1..=self.known.len().min(before.known.len())).rev().find(same).unwrap_or(0)
     }
 
     /// The log that it reads.
@@ -207,7 +219,9 @@ impl Shared {
                 return self.refresh_among_agents(disk);
             }
             None => {
-                let rest = self.rest(disk.follow.as_ref(), manifest)?;
+                // What was read of several agents is not what it says.
+                let known = disk.follow.as_ref().filter(|_| disk.several.is_none());
+                let rest = self.rest(known, manifest)?;
                 let generation = self.load(manifest)?;
                 match rest.map(|steps| self.apply(steps)) {
                     Some(mut applied) if self.is_continued_by(&generation.1) => {
@@ -240,23 +254,36 @@ impl Shared {
     /// order.
     fn rest(&self, follow: Option<&Follow>, manifest: &Manifest) -> Result<Option<Vec<Step>>> {
         let is_superseded = |follow: &&Follow| {
-            manifest.active_agent_ops.is_none() && !follow.path.is_empty() && follow.path != manifest.active_ops
+            manifest.active_agent_ops.is_none()
+                && manifest.previous.ops.is_empty()
+                && !follow.path.is_empty()
+                && follow.path != manifest.active_ops
         };
-        let Some(mut follow) = follow.filter(is_superseded).cloned() else { return Ok(None) };
-        let mut steps = match self.look(&mut follow) {
-            Err(error) if error.is_not_found() => return Ok(None),
-            other => vec![other?],
-        };
+        let Some(follow) = follow.filter(is_superseded).cloned() else { return Ok(None) };
+        match self.rest_of_logs(follow, manifest) {
+            // One that is gone, or that nobody reads any more: what it held is told as what differs.
+            Err(error) if error.is_not_found() || matches!(error, Error::Corrupt { .. }) => Ok(None),
+            other => other,
+        }
+    }
+
+    fn rest_of_logs(&self, mut follow: Follow, manifest: &Manifest) -> Result<Option<Vec<Step>>> {
+        let mut steps = vec![self.look(&mut follow)?];
         let between = names::number(&follow.path).zip(names::number(&manifest.active_ops));
         let is_between = |number: &u64| between.is_some_and(|(from, to)| from < *number && *number < to);
         let logs = self.backend.list(names::OPS)?.into_iter().filter(|log| names::kind(&log.name) == names::Kind::Ops);
-        let mut numbers: Vec<u64> = logs.filter_map(|log| names::number(&log.name)).filter(is_between).collect();
-        numbers.sort_unstable();
-        for number in numbers {
-            match self.look(&mut Follow::at_start(&names::ops(number))) {
-                Err(error) if error.is_not_found() => {}
-                other => steps.push(other?),
-            }
+        let numbered = logs.filter_map(|log| Some((names::number(&log.name)?, log.stat.len)));
+        let mut logs: Vec<(u64, u64)> = numbered.filter(|(number, _)| is_between(number)).collect();
+        if logs.iter().map(|(_, len)| len).sum::<u64>() > MOST_BETWEEN {
+            return Ok(None);
+        }
+        logs.sort_unstable();
+        for (number, _) in logs {
+            let before = std::mem::replace(&mut follow, Follow::at_start(&names::ops(number)));
+            let mut step = self.look(&mut follow)?;
+            // A log of ours begins with copies of the last lines of the one before.
+            step.ops.drain(..follow.begins_with_end_of(&before));
+            steps.push(step);
         }
         Ok(Some(steps))
     }
