@@ -83,7 +83,7 @@ export class Store {
   #tails = 0;
   /** Operations that were read and have been told to nobody. @type {Operation<T>[]} */
   #undelivered = [];
-  /** What was current when a snapshot was streamed last, until the operations after it are told. @type {StoredManifest | undefined} */
+  /** The log that came after the snapshot that was streamed last, until its operations are told. @type {string | undefined} */
   #streamed;
   /** Somebody has asked for operations. */
   #isAsked = false;
@@ -626,7 +626,7 @@ export class Store {
     this.#ensureReadable();
     const signal = signalOf(options);
     const custom = this.#custom;
-    this.#streamed = this.#goesOn ? this.#manifest() : undefined;
+    this.#streamed = this.#logToGoOnFrom();
     /** @type {() => Promise<AsyncIterable<[string, T]> | Iterable<[string, T]>>} */
     const open = async () => custom?.snapshotRecords() ?? records(opened(await native.openSnapshot(this.#handle)));
     yield* unlessAborted(await this.#readCurrent(open), signal);
@@ -678,15 +678,15 @@ export class Store {
    * @returns {AsyncGenerator<Operation<T>, void>}
    */
   async *#loggedOperations(since) {
-    let log = this.#streamed?.activeOps;
+    let log = this.#streamed;
     for (;;) {
       this.#ensureReadable();
       // Operations that were not loaded stand in the file only.
       const stream = this.#skipLoad
         ? await this.#readCurrent(async () => opened(await native.openLog(this.#handle)))
         : opened(native.openOperations(this.#handle));
-      const manifest = this.#manifest();
-      const superseded = manifest === null || log === manifest.activeOps ? undefined : supersededFrom(manifest, log);
+      const manifest = log === undefined ? null : this.#manifest();
+      const superseded = manifest === null ? undefined : supersededFrom(manifest, log);
       if (manifest === null || superseded === undefined) {
         this.#streamed = undefined;
         yield* operations(stream, since);
@@ -707,9 +707,11 @@ export class Store {
     }
   }
 
-  /** True if what was streamed can be gone on from when checkpoints have come between: files of the engine's, of one writer. */
-  get #goesOn() {
-    return this.#custom === undefined && !this.#skipsDamage && this.#manifest().activeAgentOps === undefined;
+  /** The current log, where its operations can be found when checkpoints have come: in files of the engine's, of one writer. */
+  #logToGoOnFrom() {
+    if (this.#custom !== undefined || this.#skipsDamage) return undefined;
+    const { activeOps, activeAgentOps } = this.#manifest();
+    return activeAgentOps === undefined ? activeOps : undefined;
   }
 
   /** @returns {Promise<void>} */
