@@ -1,7 +1,7 @@
 //! Calls that are taken back before they have begun.
 
-use super::Store;
 use super::queue::{Item, Ticket};
+use super::{Inner, Store};
 use crate::error::Error;
 
 impl Store {
@@ -16,6 +16,11 @@ impl Store {
             .ok()
             .filter(|disk| !disk.external.as_ref().is_some_and(super::External::is_busy));
         let mut inner = self.shared.inner();
+        if inner.cancel_parked(ticket, error) {
+            drop(inner);
+            self.shared.wake();
+            return true;
+        }
         let place = inner.queue.iter().position(|item| match item {
             Item::Archive { ticket: own, .. } => *own == ticket,
             Item::Checkpoint { waiting, asked, .. } => *asked && waiting.contains(&ticket),
@@ -25,6 +30,20 @@ impl Store {
         inner.take_back(error, |at, _| at == place);
         drop(inner);
         self.shared.wake();
+        true
+    }
+}
+
+impl Inner {
+    /// Takes a checkpoint back that was put aside and that a caller asked for.
+    fn cancel_parked(&mut self, ticket: Ticket, error: &Error) -> bool {
+        let asked = self.parked.iter().position(|parked| parked.asked && parked.waiting.contains(&ticket));
+        if asked.and_then(|place| self.parked.remove(place)).is_none() {
+            return false;
+        }
+        self.settle(ticket, Err(error.clone()));
+        // What it was to cover can be undone again. (What is queued is perhaps being written: it stays as it is.)
+        self.find_barrier();
         true
     }
 }

@@ -5,7 +5,7 @@
 //! that replaced. A crash between any two steps leaves the old generation or the new one, each complete.
 
 use super::fold::TRIES;
-use super::queue::{Item, Ticket, Value};
+use super::queue::{Item, Parked, Ticket, Value};
 use super::several::{FOLLOWS, LINEAGE};
 use super::{Disk, Inner, Notice, Shared, Store};
 use crate::backend::{self, StorageBackend, StorageFile, create_temporary, discard};
@@ -16,7 +16,7 @@ use crate::format::{names, snapshot};
 use crate::log::Log;
 use crate::log::recovery::create_after;
 use crate::state::{Moment, Op};
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -94,6 +94,11 @@ impl Inner {
     /// Chooses the moment before everything that is queued behind the first `done` items: what is written.
     /// Returns the number of records at it.
     pub(super) fn begin_moment(&mut self, done: usize) -> u64 {
+        self.begin_moment_after(done, u64::MAX)
+    }
+
+    /// The same, before what was stored after operation `through` as well.
+    fn begin_moment_after(&mut self, done: usize, through: u64) -> u64 {
         let mut moment = Moment::now(&self.state.records);
         for op in self.batch.iter().flat_map(|batch| batch.ops.iter().rev()) {
             moment.before_op(op);
@@ -107,10 +112,31 @@ impl Inner {
                 }
             }
         }
+        for op in self.stored_after(through).iter().rev() {
+            moment.before_op(op);
+        }
         let count = moment.count(&self.state.records);
         self.state.moment = Some(moment);
         self.metrics.checkpoint_begins(count);
         count
+    }
+
+    /// What has been stored after operation `through`, in order: also what was undone since, where that waits in the queue.
+    fn stored_after(&self, through: u64) -> Vec<Arc<Op>> {
+        let mut waiting = HashSet::new();
+        let mut stored: Vec<&Arc<Op>> = self.state.history.iter().rev().take_while(|op| op.seq > through).collect();
+        for item in &self.queue {
+            match item {
+                Item::Write(write) => waiting.extend(write.ops.iter().map(Arc::as_ptr)),
+                Item::Undo { undone: Some(op), .. } if op.seq > through => stored.push(op),
+                _ => {}
+            }
+        }
+        let batch = self.batch.iter().flat_map(|batch| &batch.ops);
+        waiting.extend(batch.map(Arc::as_ptr));
+        stored.retain(|op| !waiting.contains(&Arc::as_ptr(op)));
+        stored.sort_unstable_by_key(|op| op.seq);
+        stored.into_iter().cloned().collect()
     }
 }
 
@@ -156,24 +182,42 @@ impl Inner {
 impl Shared {
     /// Starts the checkpoint at the front of the queue.
     pub(super) fn start_checkpoint(self: &Arc<Self>, disk: &mut Disk) {
-        let Some(Item::Checkpoint { through, waiting, asked }) = self.inner().queue.pop_front() else {
-            return;
+        let job = {
+            let mut inner = self.inner();
+            let Some(Item::Checkpoint { through, waiting, asked }) = inner.queue.pop_front() else { return };
+            let job = Job { through, count: 0, waiting, asked, tries: 0, base: String::new() };
+            // In place at once: what waits for it is not taken for ended, also if it cannot begin.
+            inner.job = Some(job.clone());
+            job
         };
-        let base = String::new();
-        self.begin_job(disk, Job { through, count: 0, waiting, asked, tries: 0, base });
+        self.begin_job(disk, job);
     }
 
-    /// Lets a thread write the snapshot of a checkpoint.
+    /// Starts a checkpoint that was put aside. False where there is none, or another one is being written.
+    pub(super) fn start_parked(self: &Arc<Self>, disk: &mut Disk) -> bool {
+        let job = {
+            let mut inner = self.inner();
+            let parked = if inner.job.is_some() { None } else { inner.parked.pop_front() };
+            let Some(Parked { through, waiting, asked }) = parked else { return false };
+            let job = Job { through, count: 0, waiting, asked, tries: 0, base: String::new() };
+            inner.job = Some(job.clone());
+            job
+        };
+        self.begin_job(disk, job);
+        true
+    }
+
+    /// Lets a thread write the snapshot of a checkpoint, which is the running one.
     fn begin_job(self: &Arc<Self>, disk: &mut Disk, job: Job) {
-        // In place at once: what waits for it is not taken for ended, also if it cannot begin.
-        self.inner().job = Some(job.clone());
         if let Err(error) = self.begin_try(disk, job.tries) {
             self.inner().job_result = Some(Err(error));
             return;
         }
         let count = {
             let mut inner = self.inner();
-            let through = self.stored_through(disk, &inner);
+            let stored = self.stored_through(disk, &inner);
+            // What was put aside covers no more than it was to: what came later can be undone.
+            let through = if disk.several.is_some() { stored } else { stored.min(job.through) };
             let base = disk.manifest.current_snapshot.clone();
             inner.job = Some(Job { through, base, ..job.clone() });
             if disk.several.is_some() {
@@ -182,7 +226,7 @@ impl Shared {
                 inner.apply_queue_again();
                 inner.barrier = inner.barrier.max(through);
             }
-            let count = inner.begin_moment(0);
+            let count = inner.begin_moment_after(0, through);
             if let Some(job) = &mut inner.job {
                 job.count = count;
             }
@@ -287,7 +331,9 @@ impl Shared {
         };
         // What nobody asked for is not needed where somebody else has made one.
         if matches!(published, Ok(Published::Stale)) && (job.asked || job.base == disk.manifest.current_snapshot) {
-            return self.begin_job(disk, Job { tries: job.tries + 1, ..job });
+            let job = Job { tries: job.tries + 1, ..job };
+            self.inner().job = Some(job.clone());
+            return self.begin_job(disk, job);
         }
         self.end_tries(disk);
         self.end_checkpoint(published.map(|published| published == Published::Done));

@@ -304,6 +304,7 @@ impl Shared {
         inner.failed = Some(error.clone());
         // `close` is carried out all the same: it rejects, and frees the lock.
         inner.take_back(&error, |_, item| !item.is_acknowledged() && !matches!(item, Item::Close { .. }));
+        inner.give_up_parked(&error);
         // What was acknowledged stays in memory; there is no more that could be done for it.
         inner.queue.retain(|item| matches!(item, Item::Close { .. }));
         inner.unsynced_since = None;

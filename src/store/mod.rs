@@ -58,7 +58,7 @@ use external::External;
 use follow::Follow;
 use metrics::{Gauge, Metrics};
 use partial::Stored;
-use queue::{Batch, Item};
+use queue::{Batch, Item, Parked};
 use scan::Ahead;
 use several::Several;
 use std::borrow::Cow;
@@ -145,6 +145,8 @@ struct Inner {
     unsynced_since: Option<Instant>,
     /// A checkpoint that is being written.
     job: Option<Job>,
+    /// Checkpoints whose turn has come meanwhile.
+    parked: VecDeque<Parked>,
     /// What the thread that writes it has to say.
     job_result: Option<Result<Snapshot>>,
     /// When a failed checkpoint may be tried again.

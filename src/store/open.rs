@@ -295,6 +295,7 @@ impl Opening {
             buffered: 0,
             unsynced_since: None,
             job: None,
+            parked: VecDeque::new(),
             job_result: None,
             checkpoint_retry_at: None,
             checkpoint_error: None,

@@ -60,6 +60,17 @@ pub(super) struct Batch {
     pub failed: Option<Error>,
 }
 
+/// A checkpoint whose turn came while another one was being written.
+#[derive(Debug)]
+pub(super) struct Parked {
+    /// The last operation that it covers. Everything up to it is stored, and more may be.
+    pub through: u64,
+    /// Calls that end with it.
+    pub waiting: Vec<Ticket>,
+    /// True if a caller asked for it.
+    pub asked: bool,
+}
+
 /// One thing to do.
 #[derive(Debug)]
 pub(super) enum Item {
@@ -128,9 +139,41 @@ impl super::Inner {
 
     /// True if a call has not ended, among those that are told by themselves or still queued, or not confirmed.
     pub(super) fn is_pending(&self, ticket: Ticket) -> bool {
-        let running = self.job.as_ref().is_some_and(|job| job.waiting.contains(&ticket));
+        let begun = self.job.iter().map(|job| &job.waiting).chain(self.parked.iter().map(|parked| &parked.waiting));
+        let running = begun.into_iter().any(|waiting| waiting.contains(&ticket));
         let untold = self.untold_through.iter().flatten().any(|write| write.ticket == ticket);
         running || untold || self.queue.iter().any(|item| item.tickets().contains(&ticket))
+    }
+
+    /// Puts checkpoints at the front of the queue aside while another one is being written, so that what comes after them
+    /// is stored meanwhile. Those that nobody asked for become one.
+    pub(super) fn park_checkpoints(&mut self) {
+        while self.job.is_some() && matches!(self.queue.front(), Some(Item::Checkpoint { .. })) {
+            let Some(Item::Checkpoint { through, waiting, asked }) = self.queue.pop_front() else { return };
+            match self.parked.back_mut() {
+                Some(last) if !last.asked && !asked => {
+                    last.through = through;
+                    last.waiting.extend(waiting);
+                }
+                _ => self.parked.push_back(Parked { through, waiting, asked }),
+            }
+        }
+    }
+
+    /// Tells the calls that wait for checkpoints that were put aside that these are not made. What waits for one that nobody
+    /// asked for is stored: that it is not made is no failure.
+    pub(super) fn give_up_parked(&mut self, error: &Error) {
+        for Parked { waiting, asked, .. } in std::mem::take(&mut self.parked) {
+            for ticket in waiting {
+                self.settle(ticket, if asked { Err(error.clone()) } else { Ok(Value::None) });
+            }
+        }
+    }
+
+    /// Operations up to this one belong to a checkpoint that is being written, or put aside.
+    pub(super) fn begun_through(&self) -> u64 {
+        let parked = self.parked.back().map(|parked| parked.through);
+        parked.or(self.job.as_ref().map(|job| job.through)).unwrap_or_default()
     }
 
     /// Tells the end of a call.

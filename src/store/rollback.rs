@@ -85,9 +85,9 @@ impl Inner {
         }
     }
 
-    fn apply_again(&mut self, items: Vec<Item>, gone: &[Ticket]) {
-        let mut gone = gone.to_vec();
-        self.barrier = self.job.as_ref().map_or(0, |job| job.through);
+    /// Finds out anew which operations belong to checkpoints that have begun or are queued, and how many came after them.
+    pub(super) fn find_barrier(&mut self) {
+        self.barrier = self.begun_through();
         for (place, item) in self.queue.iter().enumerate() {
             match item {
                 Item::Checkpoint { through, .. } => self.barrier = *through,
@@ -104,6 +104,11 @@ impl Inner {
         }
         let barrier = self.barrier;
         self.since_checkpoint = self.state.history.iter().rev().take_while(|op| op.seq > barrier).count() as u64;
+    }
+
+    fn apply_again(&mut self, items: Vec<Item>, gone: &[Ticket]) {
+        let mut gone = gone.to_vec();
+        self.find_barrier();
         for item in items {
             let again = match item {
                 Item::Write(write) => {

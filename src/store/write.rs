@@ -200,7 +200,7 @@ impl Inner {
     }
 
     fn is_checkpoint_pending(&self) -> bool {
-        self.job.is_some() || self.queue.iter().any(|item| matches!(item, Item::Checkpoint { .. }))
+        self.job.is_some() || !self.parked.is_empty() || self.queue.iter().any(|item| matches!(item, Item::Checkpoint { .. }))
     }
 
     /// Queues a checkpoint of everything that was called so far.

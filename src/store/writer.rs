@@ -61,8 +61,8 @@ impl Shared {
                 (false, None) if inner.armed => Some(now + BUFFER),
                 (false, None) => None,
             };
-            let parked = inner.job.is_some() && inner.front_waits_for_job();
-            let due = due.filter(|_| !parked);
+            self.park_checkpoints(&mut inner);
+            let due = due.filter(|_| !inner.front_waits_for_job());
             let sync = inner
                 .unsynced_since
                 .and_then(|since| since.checked_add(Duration::from_millis(self.options.group_commit_ms)));
@@ -96,6 +96,9 @@ impl Shared {
                 self.finish_checkpoint(disk, result);
                 continue;
             }
+            if self.start_parked(disk) {
+                continue;
+            }
             self.sync_if_due(disk);
             match self.next_step() {
                 Step::Nothing => return,
@@ -114,7 +117,8 @@ impl Shared {
     }
 
     fn next_step(&self) -> Step {
-        let inner = self.inner();
+        let mut inner = self.inner();
+        self.park_checkpoints(&mut inner);
         if inner.waits_to_retry() || inner.front_waits_for_job() {
             return Step::Nothing;
         }
@@ -126,6 +130,13 @@ impl Shared {
             Some(Item::Archive { .. }) => Step::Archive,
             Some(Item::Flush { ticket, sync }) => Step::Flush { ticket: *ticket, sync: *sync },
             Some(Item::Close { ticket }) => Step::Close { ticket: *ticket },
+        }
+    }
+
+    /// Not among agents: a checkpoint of theirs covers what is stored when it begins.
+    fn park_checkpoints(&self, inner: &mut super::Inner) {
+        if self.options.agent.is_none() {
+            inner.park_checkpoints();
         }
     }
 
@@ -156,9 +167,9 @@ impl super::Inner {
         self.retry_at.is_some_and(|at| at > Instant::now())
     }
 
-    /// True if the front of the queue has to wait for the checkpoint that is being written.
+    /// True if the front of the queue has to wait for checkpoints that have begun.
     fn front_waits_for_job(&self) -> bool {
-        self.job.is_some()
+        (self.job.is_some() || !self.parked.is_empty())
             && match self.queue.front() {
                 Some(Item::Undo { blocked, .. }) => *blocked,
                 Some(Item::Checkpoint { .. } | Item::Archive { .. } | Item::Close { .. }) => true,
