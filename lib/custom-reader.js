@@ -129,9 +129,12 @@ export class CustomReader {
         return { gone: before - (history.length - fresh.length), fresh, covered, texts, operations, archived };
       }
       const place = superseded.findIndex((log) => log.path === path);
-      if (place < 0 || superseded[place].carried > texts.length) return undefined;
-      covered = history.length - superseded[place].carried;
-      archived ||= superseded[place].archived === true;
+      if (place < 0) return undefined;
+      const log = superseded[place];
+      const own = log.covered ?? texts.length - log.carried;
+      if (own < 0 || own > texts.length) return undefined;
+      covered = history.length - (texts.length - own);
+      archived ||= log.archived === true;
       path = superseded[place + 1]?.path ?? manifest.activeOps;
     }
   }

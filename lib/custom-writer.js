@@ -34,7 +34,7 @@ const LOOKS = 4;
 /**
  * A log that another superseded: when (ms), how many of its operations that one began with, and whether it was an
  * archive call's.
- * @typedef {{ path: string, since: number, carried: number, archived?: boolean }} Superseded
+ * @typedef {{ path: string, since: number, carried: number, covered?: number, archived?: boolean }} Superseded
  */
 
 export class CustomWriter {

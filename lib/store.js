@@ -35,7 +35,7 @@ import { Watch } from "./watch.js";
  * @typedef {import("../index.js").Operation<T>} Operation
  */
 
-/** @typedef {{ path: string, carried: number, archived?: boolean }} Superseded a log */
+/** @typedef {{ path: string, carried: number, covered?: number, archived?: boolean }} Superseded a log */
 /** @typedef {import("../index.js").Manifest & { previous?: { ops: Superseded[] } }} StoredManifest */
 
 /** What a write that is buffered or already written resolves with. @type {Promise<void>} */
@@ -693,12 +693,12 @@ export class Store {
         return;
       }
       native.closeStream(stream);
-      const [{ path, carried }, next] = superseded;
+      const [{ path, carried, covered }, next] = superseded;
       const { pages, failure } = await this.#reading(native.readOperations(this.#path, path));
       if (failure !== undefined) throw toError(failure);
       const found = /** @type {Operation<T>[]} */ (operationsOf(pages ?? []));
       const isArchived = superseded.some(({ archived }) => archived === true);
-      for (const operation of found.slice(0, found.length - carried)) {
+      for (const operation of found.slice(0, covered ?? found.length - carried)) {
         // Archiving takes a record away without an operation.
         if (isArchived && !this.#skipLoad && operation.op === "set" && !this.#view.has(operation.id)) continue;
         if (!since || operation.ts > since) yield operation;

@@ -3,7 +3,7 @@
 //! The only module that calls fsync and rename. `sync` is `fdatasync` where the platform has it: length and bytes
 //! are durable, times need not be.
 
-use super::{AgentPlace, Entry, Pinned, Stat, StorageBackend, StorageFile, StoreLock};
+use super::{AgentPlace, Entry, Pinned, Stat, StorageBackend, StorageFile, StoreLock, Syncer};
 use crate::agent_lock::{Place, check_no_agents};
 use crate::error::{Error, Result};
 use crate::format::names;
@@ -60,6 +60,11 @@ impl FsBackend {
 fn stat_of(metadata: &std::fs::Metadata) -> Stat {
     let modified = metadata.modified().ok().and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
     Stat { len: metadata.len(), modified_ns: modified.map_or(0, |since| since.as_nanos()) }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one place that syncs files")]
+fn sync_file(file: &File) -> io::Result<()> {
+    file.sync_data()
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one place that syncs directories")]
@@ -254,7 +259,7 @@ impl FsBackend {
     fn writable(&self, path: &str, file: io::Result<File>) -> Result<Box<dyn StorageFile>> {
         let file = file.map_err(self.error("open", path))?;
         let identity = identity(&file.metadata().map_err(self.error("fstat", path))?);
-        Ok(Box::new(FsFile { file, identity, path: self.at(path) }))
+        Ok(Box::new(FsFile { file: Arc::new(file), identity, path: self.at(path) }))
     }
 }
 
@@ -280,7 +285,7 @@ fn identity(metadata: &std::fs::Metadata) -> (u64, u64) {
 }
 
 struct FsFile {
-    file: File,
+    file: Arc<File>,
     identity: (u64, u64),
     path: PathBuf,
 }
@@ -295,11 +300,11 @@ impl FsFile {
 impl StorageFile for FsFile {
     fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<()> {
         #[cfg(unix)]
-        let written = std::os::unix::fs::FileExt::write_all_at(&self.file, bytes, offset);
+        let written = std::os::unix::fs::FileExt::write_all_at(&*self.file, bytes, offset);
         #[cfg(not(unix))]
         let written = {
             use std::io::Write;
-            self.file.seek(SeekFrom::Start(offset)).and_then(|_| self.file.write_all(bytes))
+            (&*self.file).seek(SeekFrom::Start(offset)).and_then(|_| (&*self.file).write_all(bytes))
         };
         written.map_err(self.error("write"))
     }
@@ -308,9 +313,9 @@ impl StorageFile for FsFile {
         let mut filled = 0;
         while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
             #[cfg(unix)]
-            let read = std::os::unix::fs::FileExt::read_at(&self.file, rest, offset + filled as u64);
+            let read = std::os::unix::fs::FileExt::read_at(&*self.file, rest, offset + filled as u64);
             #[cfg(windows)]
-            let read = std::os::windows::fs::FileExt::seek_read(&self.file, rest, offset + filled as u64);
+            let read = std::os::windows::fs::FileExt::seek_read(&*self.file, rest, offset + filled as u64);
             match read {
                 Ok(0) => break,
                 Ok(n) => filled += n,
@@ -336,9 +341,14 @@ impl StorageFile for FsFile {
         unsafe { libc::sync_file_range(self.file.as_raw_fd(), offset, len, libc::SYNC_FILE_RANGE_WRITE) };
     }
 
-    #[expect(clippy::disallowed_methods, reason = "the one place that syncs files")]
     fn sync(&mut self) -> Result<()> {
-        self.file.sync_data().map_err(self.error("fdatasync"))
+        sync_file(&self.file).map_err(self.error("fdatasync"))
+    }
+
+    fn syncer(&self) -> Option<Syncer> {
+        let (file, path) = (self.file.clone(), self.path.clone());
+        let failed = move |source| Error::io("fdatasync", path.display().to_string(), source);
+        Some(Box::new(move || sync_file(&file).map_err(&failed)))
     }
 
     fn check(&self, len: u64) -> Result<()> {

@@ -7,7 +7,7 @@
 //! - [`MemoryBackend::process`]: several processes share the disk, one step at a time, and each may be killed
 //! - [`MemoryBackend::after_kill`] and [`MemoryBackend::after_power_cut`]: the disk that the next process finds
 
-use super::{AgentPlace, Entry, Pinned, Stat, StorageBackend, StorageFile, StoreLock};
+use super::{AgentPlace, Entry, Pinned, Stat, StorageBackend, StorageFile, StoreLock, Syncer};
 use crate::clock;
 use crate::error::{Error, Result};
 use crate::format::names;
@@ -162,6 +162,15 @@ impl MemoryBackend {
         disk.appending = 0;
         disk.changing = false;
         MemoryBackend { disk: Arc::new(Mutex::new(disk)), process: None }
+    }
+
+    fn sync_file(&self, inode: Inode, path: &str) -> Result<()> {
+        let mut disk = self.enter("fdatasync", path)?;
+        disk.change("fdatasync", path)?;
+        let bytes = disk.live.get(&inode).cloned().unwrap_or_default();
+        disk.durable.insert(inode, bytes);
+        disk.count_sync();
+        Ok(())
     }
 
     fn locked(&self, path: &str) -> Error {
@@ -500,12 +509,12 @@ impl StorageFile for MemoryFile {
     }
 
     fn sync(&mut self) -> Result<()> {
-        let mut disk = self.disk.enter("fdatasync", &self.path)?;
-        disk.change("fdatasync", &self.path)?;
-        let bytes = disk.live.get(&self.inode).cloned().unwrap_or_default();
-        disk.durable.insert(self.inode, bytes);
-        disk.count_sync();
-        Ok(())
+        self.disk.sync_file(self.inode, &self.path)
+    }
+
+    fn syncer(&self) -> Option<Syncer> {
+        let (disk, inode, path) = (self.disk.clone(), self.inode, self.path.clone());
+        Some(Box::new(move || disk.sync_file(inode, &path)))
     }
 
     fn check(&self, len: u64) -> Result<()> {

@@ -109,6 +109,9 @@ pub trait Pinned: Send + Sync {
     fn is_current(&self) -> Result<bool>;
 }
 
+/// Makes bytes and length of a file durable.
+pub type Syncer = Box<dyn Fn() -> Result<()> + Send>;
+
 /// A file that is being written.
 ///
 /// # Errors
@@ -127,6 +130,10 @@ pub trait StorageFile: Send {
     }
     /// Makes bytes and length durable.
     fn sync(&mut self) -> Result<()>;
+    /// A call that does the same, for as long as the file is open, also while it is being written; `None` where there is none.
+    fn syncer(&self) -> Option<Syncer> {
+        None
+    }
     /// Checks that the path still names this file, that it may be written, and that it is `len` bytes long.
     fn check(&self, len: u64) -> Result<()>;
 }

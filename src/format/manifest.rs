@@ -50,6 +50,10 @@ pub struct Superseded {
     pub since: u64,
     /// How many of its last operations the next log began with.
     pub carried: u64,
+    /// How many of its first operations the next log does not hold, where more may have been appended to both since
+    /// `carried` were counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub covered: Option<u64>,
     /// True if an archive call began the next log: records left the store without an operation.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub archived: bool,
@@ -80,11 +84,27 @@ pub struct Manifest {
     pub other: Map<String, Value>,
 }
 
+impl Superseded {
+    /// Of so many operations that were read of it: how many the next log does not hold; `None` where they are too few.
+    pub fn covered_of(&self, read: usize) -> Option<usize> {
+        match self.covered {
+            Some(covered) => usize::try_from(covered).ok().filter(|covered| *covered <= read),
+            None => read.checked_sub(usize::try_from(self.carried).ok()?),
+        }
+    }
+}
+
 impl Previous {
     /// The next log has taken the place of these, which go together: no others have their time.
     pub fn supersede(&mut self, logs: impl IntoIterator<Item = String>, now: u64, carried: u64) {
         let since = self.ops.last().map_or(now, |last| now.max(last.since + 1));
-        self.ops.extend(logs.into_iter().map(|path| Superseded { path, since, carried, archived: false }));
+        self.ops.extend(logs.into_iter().map(|path| Superseded {
+            path,
+            since,
+            carried,
+            covered: None,
+            archived: false,
+        }));
     }
 }
 

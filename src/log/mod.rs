@@ -8,4 +8,4 @@ pub mod writer;
 pub use reader::LogReader;
 pub use recovery::{Loaded, Report, Scan, scan, scan_beside_writer};
 pub use tail::scan_tail;
-pub use writer::{AppendError, LineMark, Log};
+pub use writer::{AppendError, LineMark, Log, Syncing};

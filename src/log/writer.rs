@@ -3,7 +3,7 @@
 //! Guarantees: a failed append leaves the file as it was (or the log says that it must be cut back first, and does so
 //! before anything else); a line is taken off so that no crash can take a neighbour with it.
 
-use crate::backend::{StorageBackend, StorageFile};
+use crate::backend::{StorageBackend, StorageFile, Syncer};
 use crate::error::{Error, Result};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -28,6 +28,29 @@ pub enum AppendError {
     Sync(Error),
 }
 
+/// A sync of a log that may be written meanwhile.
+pub struct Syncing {
+    sync: Syncer,
+    /// The changes that it stores.
+    changes: u64,
+    began: Instant,
+}
+
+impl Syncing {
+    /// Makes durable what had been appended when it was begun.
+    ///
+    /// # Errors
+    /// As [`Log::sync`].
+    pub fn run(&self) -> Result<()> {
+        (self.sync)()
+    }
+
+    /// When it was begun.
+    pub fn began(&self) -> Instant {
+        self.began
+    }
+}
+
 /// The log that is being written.
 pub struct Log {
     path: String,
@@ -36,6 +59,8 @@ pub struct Log {
     end: u64,
     /// True where something was changed and not synced since.
     dirty: bool,
+    /// Counts changes.
+    changes: u64,
     /// True where bytes of a failed write may stand after `end`.
     ragged: bool,
     lines: VecDeque<LineMark>,
@@ -52,7 +77,7 @@ impl Drop for Log {
 impl Log {
     /// A log whose lines are known and durable up to `end`.
     pub fn new(path: String, file: Box<dyn StorageFile>, end: u64, lines: VecDeque<LineMark>) -> Self {
-        Log { path, file, end, dirty: false, ragged: false, lines, last_sync: None }
+        Log { path, file, end, dirty: false, changes: 0, ragged: false, lines, last_sync: None }
     }
 
     /// Path in the store.
@@ -99,7 +124,7 @@ impl Log {
             self.end = first.offset;
             self.lines.truncate(keep);
             self.ragged = true;
-            self.dirty = true;
+            self.touch();
             let _ = self.mend();
         }
     }
@@ -128,7 +153,7 @@ impl Log {
             return Err(AppendError::Write(error));
         }
         self.end += bytes.len() as u64;
-        self.dirty = true;
+        self.touch();
         self.lines.extend(marks.iter().map(|mark| LineMark { offset: start + mark.offset, ..*mark }));
         if sync && let Err(error) = self.sync() {
             self.lines.truncate(self.lines.len() - marks.len());
@@ -163,6 +188,24 @@ impl Log {
         Ok(())
     }
 
+    fn touch(&mut self) {
+        self.dirty = true;
+        self.changes += 1;
+    }
+
+    /// Begins a sync that another thread may carry out, or this one while another one appends; `None` where there is
+    /// nothing to sync, or the storage cannot do that.
+    pub fn begin_sync(&self) -> Option<Syncing> {
+        let sync = self.file.syncer().filter(|_| self.dirty)?;
+        Some(Syncing { sync, changes: self.changes, began: Instant::now() })
+    }
+
+    /// A sync has been carried out without an error.
+    pub fn end_sync(&mut self, syncing: &Syncing) {
+        self.dirty &= self.changes != syncing.changes;
+        self.last_sync = Some(syncing.began.elapsed());
+    }
+
     /// How long the last sync took.
     pub fn last_sync(&self) -> Option<Duration> {
         self.last_sync
@@ -194,7 +237,7 @@ impl Log {
             // ORDER: the seal goes over the first byte of the line, and is durable before the rest of the line goes:
             // at no moment do the lines before it stand unsealed.
             self.file.write(last.offset, b"\n").map_err(write)?;
-            self.dirty = true;
+            self.touch();
             if sync && let Err(error) = self.sync() {
                 let _ = self.file.write(last.offset, &line);
                 return Err(AppendError::Sync(error));
@@ -207,7 +250,7 @@ impl Log {
             }
             return Err(AppendError::Write(error));
         }
-        self.dirty = true;
+        self.touch();
         if sync && let Err(error) = self.sync() {
             let _ = self.file.write(last.offset, &line);
             return Err(AppendError::Sync(error));
@@ -217,7 +260,13 @@ impl Log {
         Ok(())
     }
 
-    /// Copies the lines after operation `seq` to a new log, durably. The new log takes over when the caller says so.
+    /// How many lines there are up to operation `seq`.
+    pub fn count_through(&self, seq: u64) -> u64 {
+        self.lines.partition_point(|line| line.seq <= seq) as u64
+    }
+
+    /// Copies the lines after operation `seq` to a new log, which is to be synced. It takes over when the caller says so;
+    /// what is appended to both until then stands in both at the same distance from what was copied.
     ///
     /// # Errors
     /// `Io`; the new file is removed then.
@@ -231,7 +280,9 @@ impl Log {
             return Err(error);
         }
         let moved = self.lines.iter().skip(keep).map(|line| LineMark { offset: line.offset - start, ..*line });
-        Ok(Log::new(path, file, self.end - start, moved.collect()))
+        let mut copy = Log::new(path, file, self.end - start, moved.collect());
+        copy.touch();
+        Ok(copy)
     }
 
     fn copy_bytes(&self, start: u64, target: &mut dyn StorageFile) -> Result<()> {
@@ -246,7 +297,7 @@ impl Log {
             target.write(at - start, buffer.get(..read).unwrap_or_default())?;
             at += read as u64;
         }
-        target.sync()
+        Ok(())
     }
 }
 

@@ -178,8 +178,7 @@ impl Work<'_> {
         if found.is_some() {
             for log in &manifest.previous.ops {
                 let mut ops = self.operations(&log.path)?.unwrap_or_default().ops;
-                let own = ops.len().saturating_sub(usize::try_from(log.carried).unwrap_or_default());
-                ops.truncate(own);
+                ops.truncate(log.covered_of(ops.len()).unwrap_or(if log.covered.is_some() { ops.len() } else { 0 }));
                 operations.append(&mut ops);
             }
         }

@@ -177,7 +177,7 @@ fn where_the_snapshot_is_gone_the_one_before_it_counts() {
     let old = manifest.active_ops.clone();
     // A checkpoint: the old log ended with what the new one begins with.
     manifest.previous.snapshot = Some(manifest.current_snapshot.clone());
-    manifest.previous.ops.push(Superseded { path: old, since: 1, carried: 1, archived: false });
+    manifest.previous.ops.push(Superseded { path: old, since: 1, carried: 1, covered: None, archived: false });
     manifest.current_snapshot = names::snapshot(7);
     manifest.active_ops = files::create_log(&disk, None).unwrap();
     append(&disk, &manifest.active_ops, &["g"]);

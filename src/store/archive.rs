@@ -10,6 +10,7 @@ use crate::format::archive::Segment;
 use crate::format::manifest::Manifest;
 use crate::format::op::Text;
 use crate::format::{json, names};
+use std::sync::Arc;
 
 impl Store {
     /// Moves records to an archive segment. The ticket ends with [`Value::Count`].
@@ -94,7 +95,7 @@ pub fn load_archive(backend: &dyn StorageBackend, segments: &[String], name: &st
 
 impl Shared {
     /// Carries out the archive call at the front of the queue.
-    pub(super) fn commit_archive(&self, disk: &mut Disk) {
+    pub(super) fn commit_archive(self: &Arc<Self>, disk: &mut Disk) {
         let mut tries = 0;
         let done = loop {
             match self.try_archive(disk, tries) {
@@ -118,7 +119,7 @@ impl Shared {
     }
 
     /// One try; tells how many records it took.
-    fn try_archive(&self, disk: &mut Disk, tries: u32) -> Result<(Published, u64)> {
+    fn try_archive(self: &Arc<Self>, disk: &mut Disk, tries: u32) -> Result<(Published, u64)> {
         self.begin_try(disk, tries)?;
         let through;
         let (segment, taken, ids, count) = {
@@ -137,7 +138,7 @@ impl Shared {
     }
 
     fn archive_now(
-        &self,
+        self: &Arc<Self>,
         disk: &mut Disk,
         job: &Job,
         segment: &str,

@@ -7,14 +7,14 @@
 use super::fold::TRIES;
 use super::queue::{Item, Parked, Ticket, Value};
 use super::several::{FOLLOWS, LINEAGE};
-use super::{Disk, Inner, Notice, Shared, Store};
+use super::{Disk, Durability, Inner, Notice, Shared, Store};
 use crate::backend::{self, StorageBackend, StorageFile, create_temporary, discard};
 use crate::clock;
 use crate::error::{Error, Result};
 use crate::format::manifest::{Manifest, Previous, Superseded};
 use crate::format::{names, snapshot};
-use crate::log::Log;
 use crate::log::recovery::create_after;
+use crate::log::{Log, Syncing};
 use crate::state::{Moment, Op};
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -61,6 +61,9 @@ pub(super) struct Snapshot {
     /// Shows the other agents that somebody is at work on it.
     pub _held: Option<Box<dyn StorageFile>>,
 }
+
+/// A file under a name of its own, and its handle.
+type Temporary = (String, Box<dyn StorageFile>);
 
 /// How publishing a checkpoint ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -395,7 +398,7 @@ impl Shared {
     /// Nothing has changed then, and the new files are removed. Where only the last sync fails the new generation
     /// is the current one, and the store takes no more writes.
     pub(super) fn publish(
-        &self,
+        self: &Arc<Self>,
         disk: &mut Disk,
         job: &Job,
         snapshot: Snapshot,
@@ -413,41 +416,84 @@ impl Shared {
         // The process has ended the store meanwhile, or somebody else has its directory: nothing may be published.
         self.check_ours(disk).inspect_err(|_| discard(backend, snapshot))?;
         let Some(log) = &disk.log else { return Err(Error::NotOpen) };
+        let covered = log.count_through(job.through);
         let next = copy_tail(log, backend, job.through).inspect_err(|_| discard(backend, snapshot))?;
         let (mut manifest, superseded) =
             succeed(backend, &disk.manifest, snapshot, &next, job.count, self.options.version);
+        if let ([_], Some(last)) = (&disk.manifest.logs()[..], manifest.previous.ops.last_mut()) {
+            last.covered = Some(covered);
+        }
         change(&mut manifest);
-        // ORDER: snapshot and log are durable, names included, before the manifest names them. And the manifest is
-        // written before `count` is called: a full disk, which could not take anything back, is met before it did anything.
-        let replaced = backend
-            .sync_dir(names::OPS)
-            .and_then(|()| backend::write_temporary(backend, names::MANIFEST, &manifest.to_bytes()))
-            .and_then(|(temporary, _held)| {
-                let rename = || self.check_ours(disk).and_then(|()| backend.rename(&temporary, names::MANIFEST));
-                let renamed = count(&rename);
-                if !matches!(renamed, Ok(true)) {
-                    discard(backend, &temporary);
-                }
-                renamed
-            });
+        let (temporary, next) = self.prepare(disk, next, &manifest).inspect_err(|_| discard(backend, snapshot))?;
+        // ORDER: the manifest is written before `count` is called: a full disk, which could not take anything back, is met
+        // before it did anything.
+        let rename = || self.check_ours(disk).and_then(|()| backend.rename(&temporary.0, names::MANIFEST));
+        let replaced = count(&rename);
         if !matches!(replaced, Ok(true)) {
+            discard(backend, &temporary.0);
             discard(backend, snapshot);
             discard(backend, next.path());
             return replaced.map(|_| Published::Stale);
         }
         self.gauge.note(&next, 0);
+        let unsynced = (self.options.durability == Durability::Fsync && !next.is_synced()).then(Instant::now);
         disk.log = Some(next);
         disk.manifest = manifest.clone();
-        let covered = self.inner().cover(job.through, job.count, manifest);
+        let covered = {
+            let mut inner = self.inner();
+            let covered = inner.cover(job.through, job.count, manifest);
+            inner.unsynced_since = unsynced;
+            covered
+        };
         // Freed without the lock: there may be many.
         drop(covered);
         // ORDER: what the old manifest needs goes only once the new one is durable.
-        if let Err(error) = backend.sync_dir("") {
+        if let (Err(error), _) = self.lend(disk, &mut None, || backend.sync_dir("")) {
             self.poison(error.clone());
             return Err(error);
         }
         disk.remove_superseded(backend, &superseded);
         Ok(Published::Done)
+    }
+
+    /// Makes a new log durable, and writes the manifest that is to name it, under a name of its own. What comes in meanwhile
+    /// is appended to the log that is still the current one and to the new one.
+    ///
+    /// # Errors
+    /// The new log is removed then.
+    fn prepare(self: &Arc<Self>, disk: &mut Disk, mut next: Log, manifest: &Manifest) -> Result<(Temporary, Log)> {
+        let backend = &*self.backend;
+        let path = next.path().to_owned();
+        let syncing = next.begin_sync();
+        if syncing.is_none() {
+            next.sync().inspect_err(|_| discard(backend, &path))?;
+        }
+        let bytes = manifest.to_bytes();
+        let mut twin = Some(next);
+        // ORDER: snapshot and log are durable, names included, before the manifest names them.
+        let (written, failed) = self.lend(disk, &mut twin, || {
+            syncing.as_ref().map_or(Ok(()), Syncing::run)?;
+            backend.sync_dir(names::OPS)?;
+            backend::write_temporary(backend, names::MANIFEST, &bytes)
+        });
+        if let (Some(next), Some(syncing), Ok(_)) = (&mut twin, &syncing, &written) {
+            next.end_sync(syncing);
+        }
+        match (written, failed, twin) {
+            (Ok(temporary), None, Some(next)) => Ok((temporary, next)),
+            (written, failed, next) => {
+                drop(next);
+                discard(backend, &path);
+                let error = match written {
+                    Ok((temporary, _)) => {
+                        discard(backend, &temporary);
+                        failed.unwrap_or(Error::NotOpen)
+                    }
+                    Err(error) => error,
+                };
+                Err(error)
+            }
+        }
     }
 }
 
@@ -521,7 +567,13 @@ pub(super) fn succeed(
     // Whoever knows no lock may write the manifest once more that it has read a while ago.
     let keeps_all = old.has_lockless_agents(now);
     let mut older = Vec::new();
-    let before = old.previous.snapshot.clone().map(|path| Superseded { path, since: now, carried: 0, archived: false });
+    let before = old.previous.snapshot.clone().map(|path| Superseded {
+        path,
+        since: now,
+        carried: 0,
+        covered: None,
+        archived: false,
+    });
     for snapshot in old.previous.older.iter().cloned().chain(before) {
         if keeps_all && now.saturating_sub(snapshot.since) < KEEP_LOGS_MS {
             older.push(snapshot);

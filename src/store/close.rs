@@ -4,7 +4,7 @@ use super::checkpoint::{Job, Published, at_once};
 use super::queue::{Item, Ticket, Value};
 use super::{Disk, Phase, Shared, Store};
 use crate::error::{Error, Result};
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 
 impl Store {
     /// Hands everything that was called before to the operating system and syncs it if `sync` or the store's
@@ -59,6 +59,7 @@ impl Store {
     pub fn finish(&self) {
         self.shared.finish();
         self.shared.work.notify_all();
+        self.shared.relay.end();
     }
 }
 
@@ -67,6 +68,7 @@ impl Drop for Store {
         if self.phase() != Phase::Closed {
             self.finish();
         }
+        self.shared.relay.join();
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(writer) = writer {
             // It ends at once, and a panic in it has been dealt with.
@@ -77,7 +79,7 @@ impl Drop for Store {
 
 impl Shared {
     /// Carries out the `close` at the front of the queue.
-    pub(super) fn commit_close(&self, disk: &mut Disk, ticket: Ticket) {
+    pub(super) fn commit_close(self: &Arc<Self>, disk: &mut Disk, ticket: Ticket) {
         let failed = self.inner().failed.clone();
         let closed = match &failed {
             Some(error) => Err(error.clone()),
@@ -101,6 +103,7 @@ impl Shared {
                 lock.release();
             }
             inner.phase = Phase::Closed;
+            self.relay.end();
         } else {
             inner.phase = Phase::Open;
         }
@@ -121,7 +124,7 @@ impl Shared {
         self.keep_left_over(disk).map(drop)
     }
 
-    fn checkpoint_on_close(&self, disk: &mut Disk) -> Result<()> {
+    fn checkpoint_on_close(self: &Arc<Self>, disk: &mut Disk) -> Result<()> {
         let mut tries = 0;
         let done = loop {
             match self.try_checkpoint_on_close(disk, tries) {
@@ -138,7 +141,7 @@ impl Shared {
         done
     }
 
-    fn try_checkpoint_on_close(&self, disk: &mut Disk, tries: u32) -> Result<Published> {
+    fn try_checkpoint_on_close(self: &Arc<Self>, disk: &mut Disk, tries: u32) -> Result<Published> {
         let wanted = self.options.checkpoint_on_close && !self.options.skip_load;
         if !wanted || self.inner().state.history.is_empty() {
             return Ok(Published::LeftOut);
@@ -169,7 +172,7 @@ impl Shared {
         }
     }
 
-    fn finish(&self) {
+    fn finish(self: &Arc<Self>) {
         if self.external {
             // What is queued needs its caller's event loop, which has ended.
             self.inner().phase = Phase::Closed;

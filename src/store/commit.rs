@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Writes of about this many bytes go together.
-const GROUP_BYTES: usize = 8 << 20;
+pub(super) const GROUP_BYTES: usize = 8 << 20;
 /// The caller's thread writes no more than this by itself.
 const SMALL_BYTES: usize = 256 << 10;
 /// How long buffered writes that failed wait before they are tried again.
@@ -21,7 +21,7 @@ const RETRY: Duration = Duration::from_millis(100);
 
 /// Writes from the front of the queue, to be appended together.
 #[derive(Default)]
-struct Group {
+pub(super) struct Group {
     items: usize,
     ops: Vec<(Arc<Op>, Option<u64>)>,
     bytes: usize,
@@ -31,7 +31,7 @@ struct Group {
 }
 
 impl Group {
-    fn collect(inner: &Inner, limit: usize, most: usize) -> Self {
+    pub(super) fn collect(inner: &Inner, limit: usize, most: usize) -> Self {
         let mut group = Group::default();
         for item in &inner.queue {
             let Item::Write(write) = item else { break };
@@ -41,6 +41,16 @@ impl Group {
             group.add(write);
         }
         group
+    }
+
+    /// How many writes.
+    pub(super) fn items(&self) -> usize {
+        self.items
+    }
+
+    /// True if any of them fills a buffer.
+    pub(super) fn syncs(&self) -> bool {
+        self.sync
     }
 
     fn add(&mut self, write: &Write) {
@@ -55,7 +65,7 @@ impl Group {
         }
     }
 
-    fn encode(&self, encoded: &mut Encoded) {
+    pub(super) fn encode(&self, encoded: &mut Encoded) {
         let Encoded { bytes, marks } = encoded;
         bytes.clear();
         bytes.reserve(self.bytes);
@@ -76,8 +86,16 @@ pub(super) struct Encoded {
 }
 
 impl Encoded {
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    pub(super) fn marks(&self) -> &[LineMark] {
+        &self.marks
+    }
+
     /// Gives memory back after a large commit.
-    fn shrink(&mut self) {
+    pub(super) fn shrink(&mut self) {
         if self.bytes.capacity() > SMALL_BYTES {
             *self = Encoded::default();
         }
@@ -86,7 +104,7 @@ impl Encoded {
 
 impl Shared {
     /// Commits from the caller's thread where that is cheap: the queue holds small writes only.
-    pub(super) fn commit_small(&self, disk: &mut Disk) {
+    pub(super) fn commit_small(self: &Arc<Self>, disk: &mut Disk) {
         let group = {
             let inner = self.inner();
             // What has failed is tried again by the writer, when its time has come.
@@ -117,7 +135,7 @@ impl Shared {
     }
 
     /// Commits the writes at the front of the queue. False where they must wait for another try.
-    pub(super) fn commit_front(&self, disk: &mut Disk) -> bool {
+    pub(super) fn commit_front(self: &Arc<Self>, disk: &mut Disk) -> bool {
         let turn = match self.begin_append(disk, true) {
             Ok(turn) => turn.flatten(),
             Err(error) => return self.write_failed(error),
@@ -127,7 +145,7 @@ impl Shared {
         self.commit_in_turn(disk, &group, turn)
     }
 
-    fn commit_in_turn(&self, disk: &mut Disk, group: &Group, turn: Turn) -> bool {
+    fn commit_in_turn(self: &Arc<Self>, disk: &mut Disk, group: &Group, turn: Turn) -> bool {
         if disk.several.is_none() {
             return self.commit(disk, group);
         }
@@ -184,10 +202,11 @@ impl Shared {
         back.into_iter().rev().for_each(|write| inner.queue.push_front(Item::Write(write)));
     }
 
-    fn commit(&self, disk: &mut Disk, group: &Group) -> bool {
+    fn commit(self: &Arc<Self>, disk: &mut Disk, group: &Group) -> bool {
         let Some(log) = &mut disk.log else { return false };
         let fsync = self.options.durability == Durability::Fsync;
-        let sync = fsync && (self.options.write_mode == WriteMode::Immediate || group.sync);
+        let lends = self.lends();
+        let sync = fsync && (self.options.write_mode == WriteMode::Immediate || (group.sync && !lends));
         group.encode(&mut disk.encoded);
         let appended = log.append(&disk.encoded.bytes, &disk.encoded.marks, sync && !group.acknowledged);
         let bytes = disk.encoded.bytes.len();
@@ -204,6 +223,8 @@ impl Shared {
                 self.gauge.note(log, bytes);
                 let unsynced = fsync && !log.is_synced();
                 self.written(group.items, unsynced);
+                // Where nobody waits for it, what is queued is stored before.
+                self.inner().sync_now |= fsync && group.sync && lends;
                 true
             }
             Err(AppendError::Sync(error)) => {
@@ -216,7 +237,7 @@ impl Shared {
     }
 
     /// One caller's failure is not another's: each write that shared a failed append is tried on its own.
-    fn commit_one_by_one(&self, disk: &mut Disk, items: usize) -> bool {
+    fn commit_one_by_one(self: &Arc<Self>, disk: &mut Disk, items: usize) -> bool {
         for _ in 0..items {
             let group = Group::collect(&self.inner(), usize::MAX, 1);
             // A roll-back may have dropped writes that depended on a failed one.
@@ -248,7 +269,7 @@ impl Shared {
             untold.extend(writes);
             return;
         }
-        let told = inner.tell(writes);
+        let told = inner.tell_or_hold(writes, self.lends() && self.syncs_buffers());
         let idle = inner.queue.is_empty();
         drop(inner);
         if told || idle {
@@ -280,7 +301,7 @@ impl Shared {
 
     /// A sync failed after writes, some of them acknowledged before, were appended. Those at the end that somebody
     /// waits for are cut off again; nothing more is written.
-    fn sync_failed(&self, disk: &mut Disk, items: usize, error: Error) {
+    pub(super) fn sync_failed(&self, disk: &mut Disk, items: usize, error: Error) {
         let first = {
             let inner = self.inner();
             let writes: Vec<&Write> = inner
@@ -354,7 +375,7 @@ fn is_automatic(item: &Item) -> bool {
 
 impl Inner {
     /// Tells the callers of writes that they have ended. True if anybody waited.
-    fn tell(&mut self, writes: Vec<Write>) -> bool {
+    pub(super) fn tell(&mut self, writes: Vec<Write>) -> bool {
         let mut told = false;
         for write in writes {
             self.through = write.ticket;

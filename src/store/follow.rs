@@ -337,8 +337,7 @@ impl Shared {
                 Err(error) if error.is_not_found() => return Ok(None),
                 other => steps.push(other?),
             }
-            let carried = usize::try_from(log.carried).unwrap_or(usize::MAX);
-            let Some(covered) = follow.known.len().checked_sub(carried) else { return Ok(None) };
+            let Some(covered) = log.covered_of(follow.known.len()) else { return Ok(None) };
             steps.push(Step { gone: 0, ops: Vec::new(), covered });
             // The carried lines are a copy of the end of the log, blank lines between them included.
             let tail = follow.known.split_off(covered);

@@ -27,6 +27,7 @@ mod options;
 mod partial;
 mod queue;
 mod read;
+mod relay;
 mod rollback;
 mod scan;
 mod several;
@@ -59,6 +60,7 @@ use follow::Follow;
 use metrics::{Gauge, Metrics};
 use partial::Stored;
 use queue::{Batch, Item, Parked};
+use relay::Relay;
 use scan::Ahead;
 use several::Several;
 use std::borrow::Cow;
@@ -156,6 +158,14 @@ struct Inner {
     background_error: Option<Error>,
     /// Writes that are stored and not told yet, while an agent makes sure that they count.
     untold_through: Option<Vec<queue::Write>>,
+    /// Writes that are stored and not told yet: until a sync has ended that was begun after them.
+    unsynced: VecDeque<queue::Write>,
+    /// Writes that fill a buffer were stored without a sync.
+    sync_now: bool,
+    /// The `flush` that is being carried out.
+    flushing: Option<Ticket>,
+    /// The log is lent: see `relay`.
+    lent: bool,
     /// When buffered writes that failed are tried again.
     retry_at: Option<Instant>,
     /// The queue is to be taken now.
@@ -197,6 +207,7 @@ struct Shared {
     external: bool,
     /// There are no other threads: what is due is done when somebody waits for it.
     inline: bool,
+    relay: Relay,
     gauge: Gauge,
 }
 

@@ -301,6 +301,10 @@ impl Opening {
             checkpoint_error: None,
             background_error: None,
             untold_through: None,
+            unsynced: VecDeque::new(),
+            sync_now: false,
+            flushing: None,
+            lent: false,
             retry_at: None,
             kicked: false,
             armed: false,
@@ -338,6 +342,7 @@ impl Opening {
             woken: AtomicBool::new(false),
             external: false,
             inline: self.inline,
+            relay: super::relay::Relay::default(),
             gauge,
         }
     }
@@ -567,7 +572,7 @@ pub(super) fn create_store(backend: &dyn StorageBackend, version: u64) -> Result
 }
 
 /// Stores what a migration changed, or what several logs held, as a new generation with one log.
-pub(super) fn fold_at_open(shared: &Shared, segments: Vec<(String, Segment)>) -> Result<()> {
+pub(super) fn fold_at_open(shared: &Arc<Shared>, segments: Vec<(String, Segment)>) -> Result<()> {
     let backend = &*shared.backend;
     let mut disk = shared.disk();
     let (through, count) = {

@@ -142,13 +142,14 @@ impl super::Inner {
         let begun = self.job.iter().map(|job| &job.waiting).chain(self.parked.iter().map(|parked| &parked.waiting));
         let running = begun.into_iter().any(|waiting| waiting.contains(&ticket));
         let untold = self.untold_through.iter().flatten().any(|write| write.ticket == ticket);
-        running || untold || self.queue.iter().any(|item| item.tickets().contains(&ticket))
+        let unsynced = self.unsynced.iter().any(|write| write.ticket == ticket) || self.flushing == Some(ticket);
+        running || untold || unsynced || self.queue.iter().any(|item| item.tickets().contains(&ticket))
     }
 
-    /// Puts checkpoints at the front of the queue aside while another one is being written, so that what comes after them
-    /// is stored meanwhile. Those that nobody asked for become one.
+    /// Puts checkpoints at the front of the queue aside that cannot begin now, so that what comes after them is stored
+    /// meanwhile. Those that nobody asked for become one.
     pub(super) fn park_checkpoints(&mut self) {
-        while self.job.is_some() && matches!(self.queue.front(), Some(Item::Checkpoint { .. })) {
+        while matches!(self.queue.front(), Some(Item::Checkpoint { .. })) {
             let Some(Item::Checkpoint { through, waiting, asked }) = self.queue.pop_front() else { return };
             match self.parked.back_mut() {
                 Some(last) if !last.asked && !asked => {

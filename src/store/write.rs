@@ -54,9 +54,10 @@ impl Store {
         let accepted = inner.accept(vec![op], options);
         // A caller that never lets its turn end never kicks: what it was told is buffered must be written all the same.
         let arm = options.write_mode != WriteMode::Immediate && !std::mem::replace(&mut inner.armed, true);
+        let lent = inner.lent;
         drop(inner);
         if arm {
-            self.shared.work.notify_one();
+            self.shared.notify(lent);
         }
         Ok(accepted)
     }
@@ -140,8 +141,9 @@ impl Store {
         } else if std::mem::replace(&mut inner.armed, true) {
             return;
         }
+        let lent = inner.lent;
         drop(inner);
-        self.shared.work.notify_one();
+        self.shared.notify(lent);
     }
 }
 
@@ -200,7 +202,9 @@ impl Inner {
     }
 
     fn is_checkpoint_pending(&self) -> bool {
-        self.job.is_some() || !self.parked.is_empty() || self.queue.iter().any(|item| matches!(item, Item::Checkpoint { .. }))
+        self.job.is_some()
+            || !self.parked.is_empty()
+            || self.queue.iter().any(|item| matches!(item, Item::Checkpoint { .. }))
     }
 
     /// Queues a checkpoint of everything that was called so far.

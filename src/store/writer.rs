@@ -101,7 +101,13 @@ impl Shared {
             }
             self.sync_if_due(disk);
             match self.next_step() {
-                Step::Nothing => return,
+                Step::Nothing => {
+                    if !self.inner().sync_now {
+                        return;
+                    }
+                    // A failure poisons the store, which tells everybody.
+                    let _ = self.sync_and_tell(disk);
+                }
                 Step::Write => {
                     if !self.commit_front(disk) {
                         return;
@@ -135,22 +141,29 @@ impl Shared {
 
     /// Not among agents: a checkpoint of theirs covers what is stored when it begins.
     fn park_checkpoints(&self, inner: &mut super::Inner) {
-        if self.options.agent.is_none() {
+        if inner.job.is_some() && self.options.agent.is_none() {
             inner.park_checkpoints();
         }
     }
 
-    fn sync_if_due(&self, disk: &mut Disk) {
-        let since = self.inner().unsynced_since;
+    fn sync_if_due(self: &Arc<Self>, disk: &mut Disk) {
+        let (since, waiting) = {
+            let inner = self.inner();
+            (inner.unsynced_since, !inner.unsynced.is_empty())
+        };
         let wait = Duration::from_millis(self.options.group_commit_ms);
-        if since.and_then(|since| since.checked_add(wait)).is_some_and(|at| at <= Instant::now()) {
+        if waiting || since.and_then(|since| since.checked_add(wait)).is_some_and(|at| at <= Instant::now()) {
             // A failure poisons the store, which tells everybody.
-            let _ = self.sync_log(disk);
+            let _ = self.sync_and_tell(disk);
         }
     }
 
-    fn commit_flush(&self, disk: &mut Disk, ticket: u64, sync: bool) {
-        if (sync || self.options.durability == Durability::Fsync) && self.sync_log(disk).is_err() {
+    fn commit_flush(self: &Arc<Self>, disk: &mut Disk, ticket: u64, sync: bool) {
+        let syncs = sync || self.options.durability == Durability::Fsync;
+        if syncs && self.lends() {
+            return self.flush_lending(disk, ticket);
+        }
+        if syncs && self.sync_log(disk).is_err() {
             return;
         }
         let mut inner = self.inner();
