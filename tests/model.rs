@@ -15,6 +15,7 @@ use opslog_native::backend::memory::MemoryBackend;
 use opslog_native::store::{Durability, Options, Store, Ticket, Value, WriteMode};
 use proptest::prelude::*;
 use std::path::Path;
+use std::time::Duration;
 use support::faulty::Faulty;
 use support::model::{Archives, Change, Model, put};
 use support::{
@@ -116,13 +117,22 @@ fn any_options() -> impl Strategy<Value = Options> {
 /// Where a case keeps its store.
 enum Place {
     Memory(MemoryBackend),
+    /// Whose syncs take their time.
+    Slow(Faulty),
     Folder(tempfile::TempDir),
 }
 
 impl Place {
+    fn slow(disk: MemoryBackend) -> Self {
+        let disk = Faulty::new(disk);
+        disk.take_time(Duration::from_millis(8));
+        Place::Slow(disk)
+    }
+
     fn open(&self, options: &Options) -> Store {
         match self {
             Place::Memory(disk) => opened(disk.clone(), options),
+            Place::Slow(disk) => opened(disk.clone(), options),
             Place::Folder(dir) => opened(FsBackend::new(dir.path()).unwrap(), options),
         }
     }
@@ -131,6 +141,7 @@ impl Place {
     fn after_kill(&self) -> Place {
         match self {
             Place::Memory(disk) => Place::Memory(disk.after_kill()),
+            Place::Slow(disk) => Place::slow(disk.disk.after_kill()),
             Place::Folder(dir) => {
                 let copy = tempfile::tempdir().unwrap();
                 copy_store(dir.path(), copy.path());
@@ -346,6 +357,16 @@ proptest! {
     fn behaves_as_the_model_on_the_file_system(options in any_options(), moves in prop::collection::vec(any_move(), 1..40)) {
         let _watchdog = Watchdog::new("model on the file system", 60);
         run(Place::Folder(tempfile::tempdir().unwrap()), options, &moves);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: cases(60), max_shrink_iters: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn behaves_as_the_model_on_a_slow_disk(options in any_options(), moves in prop::collection::vec(any_move(), 1..50)) {
+        let _watchdog = Watchdog::new("model on a slow disk", 60);
+        run(Place::slow(MemoryBackend::new()), options, &moves);
     }
 }
 

@@ -16,7 +16,7 @@ impl Store {
             .ok()
             .filter(|disk| !disk.external.as_ref().is_some_and(super::External::is_busy));
         let mut inner = self.shared.inner();
-        if inner.cancel_parked(ticket, error) {
+        if inner.cancel_parked(ticket, error, idle.is_some()) {
             drop(inner);
             self.shared.wake();
             return true;
@@ -36,14 +36,19 @@ impl Store {
 
 impl Inner {
     /// Takes a checkpoint back that was put aside and that a caller asked for.
-    fn cancel_parked(&mut self, ticket: Ticket, error: &Error) -> bool {
+    fn cancel_parked(&mut self, ticket: Ticket, error: &Error, idle: bool) -> bool {
         let asked = self.parked.iter().position(|parked| parked.asked && parked.waiting.contains(&ticket));
         if asked.and_then(|place| self.parked.remove(place)).is_none() {
             return false;
         }
         self.settle(ticket, Err(error.clone()));
-        // What it was to cover can be undone again. (What is queued is perhaps being written: it stays as it is.)
-        self.find_barrier();
+        // What it was to cover can be undone again.
+        if idle {
+            self.apply_queue_again();
+        } else {
+            // What is queued is being written: it stays as it is.
+            self.find_barrier();
+        }
         true
     }
 }

@@ -354,7 +354,7 @@ impl Shared {
                     // What it was to cover can be undone again.
                     inner.apply_queue_again();
                 }
-                for ticket in job.waiting {
+                for ticket in inner.not_unsynced(job.waiting) {
                     inner.settle(ticket, Ok(Value::None));
                 }
             }
@@ -364,7 +364,7 @@ impl Shared {
                 }
                 // The operations that it was to cover can be undone again.
                 inner.apply_queue_again();
-                for ticket in job.waiting {
+                for ticket in inner.not_unsynced(job.waiting) {
                     let result = if job.asked { Err(error.clone()) } else { Ok(Value::None) };
                     inner.settle(ticket, result);
                 }
@@ -442,14 +442,14 @@ impl Shared {
         let covered = {
             let mut inner = self.inner();
             let covered = inner.cover(job.through, job.count, manifest);
-            inner.unsynced_since = unsynced;
+            inner.note_synced_until(unsynced);
             covered
         };
         // Freed without the lock: there may be many.
         drop(covered);
         // ORDER: what the old manifest needs goes only once the new one is durable.
         if let (Err(error), _) = self.lend(disk, &mut None, || backend.sync_dir("")) {
-            self.poison(error.clone());
+            self.lending_failed(disk, error.clone());
             return Err(error);
         }
         disk.remove_superseded(backend, &superseded);

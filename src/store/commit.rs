@@ -48,6 +48,11 @@ impl Group {
         self.items
     }
 
+    /// How many operations.
+    pub(super) fn operations(&self) -> u64 {
+        self.ops.len() as u64
+    }
+
     /// True if any of them fills a buffer.
     pub(super) fn syncs(&self) -> bool {
         self.sync
@@ -323,9 +328,16 @@ impl Shared {
     pub(super) fn poison(&self, error: Error) {
         let mut inner = self.inner();
         inner.failed = Some(error.clone());
+        inner.queue_unsynced_again();
+        inner.sync_now = false;
         // `close` is carried out all the same: it rejects, and frees the lock.
         inner.take_back(&error, |_, item| !item.is_acknowledged() && !matches!(item, Item::Close { .. }));
         inner.give_up_parked(&error);
+        // The next call is told of this failure, not of the one before.
+        if let Some(error) = inner.background_error.take() {
+            let message = "buffered writes could not be stored".into();
+            inner.notices.push(Notice { message, error: Some(error) });
+        }
         // What was acknowledged stays in memory; there is no more that could be done for it.
         inner.queue.retain(|item| matches!(item, Item::Close { .. }));
         inner.unsynced_since = None;
@@ -350,7 +362,9 @@ impl Shared {
             return Err(error);
         }
         self.gauge.note(log, 0);
-        self.inner().note_unsynced(false);
+        let mut inner = self.inner();
+        inner.relayed = 0;
+        inner.note_unsynced(false);
         Ok(())
     }
 }
@@ -396,7 +410,7 @@ impl Inner {
     pub(super) fn note_unsynced(&mut self, unsynced: bool) {
         if !unsynced {
             self.unsynced_since = None;
-            self.buffered = self.buffered.min(self.pending_writes());
+            self.buffered = self.buffered.min(self.pending_writes() + self.relayed);
         } else if self.unsynced_since.is_none() {
             self.unsynced_since = Some(Instant::now());
         }

@@ -166,6 +166,8 @@ struct Inner {
     flushing: Option<Ticket>,
     /// The log is lent: see `relay`.
     lent: bool,
+    /// Operations that have been appended since it was lent.
+    relayed: u64,
     /// When buffered writes that failed are tried again.
     retry_at: Option<Instant>,
     /// The queue is to be taken now.

@@ -72,6 +72,7 @@ pub struct Opening {
 impl Store {
     /// Starts the writer of a store that is written.
     pub(super) fn run_by(shared: Arc<Shared>) -> Result<Store> {
+        shared.relay.begin();
         let writer = if shared.options.read_only || shared.inline {
             None
         } else {
@@ -305,6 +306,7 @@ impl Opening {
             sync_now: false,
             flushing: None,
             lent: false,
+            relayed: 0,
             retry_at: None,
             kicked: false,
             armed: false,

@@ -165,10 +165,16 @@ impl super::Inner {
     /// asked for is stored: that it is not made is no failure.
     pub(super) fn give_up_parked(&mut self, error: &Error) {
         for Parked { waiting, asked, .. } in std::mem::take(&mut self.parked) {
-            for ticket in waiting {
+            for ticket in self.not_unsynced(waiting) {
                 self.settle(ticket, if asked { Err(error.clone()) } else { Ok(Value::None) });
             }
         }
+    }
+
+    /// Those of some calls that do not wait for a sync as well: others are told when that has ended.
+    pub(super) fn not_unsynced(&self, mut waiting: Vec<Ticket>) -> Vec<Ticket> {
+        waiting.retain(|ticket| !self.unsynced.iter().any(|write| write.ticket == *ticket));
+        waiting
     }
 
     /// Operations up to this one belong to a checkpoint that is being written, or put aside.

@@ -17,6 +17,7 @@ use super::{Disk, Durability, Inner, Phase, Shared, WriteMode};
 use crate::error::{Error, Result};
 use crate::log::{AppendError, Log};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -34,9 +35,18 @@ struct Lent {
     encoded: Encoded,
 }
 
+impl Write {
+    /// True if its caller waits until it is synced.
+    fn waits_for_sync(&self) -> bool {
+        self.sync && self.ack != Ack::Done
+    }
+}
+
 /// What the writer and the relay share.
 #[derive(Default)]
 pub(super) struct Relay {
+    /// The store has been opened.
+    running: AtomicBool,
     lent: Mutex<Option<Lent>>,
     /// Something to do for the relay.
     work: Condvar,
@@ -46,6 +56,11 @@ pub(super) struct Relay {
 impl Relay {
     fn lent(&self) -> std::sync::MutexGuard<'_, Option<Lent>> {
         self.lent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The store has been opened: from now on there is somebody who ends the relay.
+    pub(super) fn begin(&self) {
+        self.running.store(true, Ordering::Release);
     }
 
     /// The store is closed.
@@ -87,7 +102,7 @@ impl Inner {
     /// Tells the callers of stored writes, apart from those that wait for a sync and whoever comes after them. True if
     /// anybody waited.
     pub(super) fn tell_or_hold(&mut self, writes: Vec<Write>, fsync: bool) -> bool {
-        let first = writes.iter().position(|write| fsync && write.sync && write.ack == Ack::Waiting);
+        let first = writes.iter().position(|write| fsync && write.waits_for_sync());
         let told = if self.unsynced.is_empty() { first.unwrap_or(writes.len()) } else { 0 };
         let mut writes = writes;
         let held = writes.split_off(told);
@@ -99,7 +114,7 @@ impl Inner {
     /// comes after them as far as it waits for nothing else.
     fn tell_synced(&mut self, synced: usize) -> bool {
         let mut rest = self.unsynced.split_off(synced.min(self.unsynced.len()));
-        let next = rest.iter().position(|write| write.sync && write.ack == Ack::Waiting);
+        let next = rest.iter().position(Write::waits_for_sync);
         let held = rest.split_off(next.unwrap_or(rest.len()));
         let done = std::mem::replace(&mut self.unsynced, held);
         self.tell(done.into_iter().chain(rest).collect())
@@ -132,7 +147,8 @@ impl Shared {
         twin: &mut Option<Log>,
         slow: impl FnOnce() -> R,
     ) -> (R, Option<Error>) {
-        if !self.lends() || self.inner().phase != Phase::Open || !self.start_relay() {
+        let running = self.relay.running.load(Ordering::Acquire);
+        if !running || !self.lends() || self.inner().phase != Phase::Open || !self.start_relay() {
             return (slow(), None);
         }
         let Some(log) = disk.log.take() else { return (slow(), None) };
@@ -140,6 +156,7 @@ impl Shared {
             Some(Lent { log, twin: twin.take(), twin_failed: None, encoded: std::mem::take(&mut disk.encoded) });
         let mut inner = self.inner();
         inner.lent = true;
+        inner.relayed = 0;
         let waits = inner.can_relay();
         drop(inner);
         if waits {
@@ -239,33 +256,35 @@ impl Shared {
         self.gauge.note(&lent.log, lent.encoded.bytes().len());
         lent.encoded.shrink();
         let fsync = self.options.durability == Durability::Fsync;
-        self.inner().sync_now |= fsync && group.syncs();
+        {
+            let mut inner = self.inner();
+            inner.sync_now |= fsync && group.syncs();
+            inner.relayed += group.operations();
+        }
         self.written(group.items(), fsync);
     }
 
-    /// Syncs the log, and tells who waited for that. What comes in meanwhile is appended.
+    /// Syncs the log, and tells who waited for that. What comes in meanwhile is appended; who waits for that to be synced
+    /// is told after another sync.
     ///
     /// # Errors
     /// `Io`; the store is poisoned then.
     pub(super) fn sync_and_tell(self: &Arc<Self>, disk: &mut Disk) -> Result<()> {
-        loop {
-            let waiting = self.inner().unsynced.len();
-            if let Err(error) = self.sync_lending(disk) {
-                let items = self.inner().queue_unsynced_again();
-                self.sync_failed(disk, items, error.clone());
-                return Err(error);
-            }
-            let mut inner = self.inner();
-            let told = inner.tell_synced(waiting);
-            let more = !inner.unsynced.is_empty();
-            drop(inner);
-            if told {
-                self.wake();
-            }
-            if !more {
-                return Ok(());
-            }
+        let waiting = self.inner().unsynced.len();
+        if let Err(error) = self.sync_lending(disk) {
+            self.lending_failed(disk, error.clone());
+            return Err(error);
         }
+        if self.inner().tell_synced(waiting) {
+            self.wake();
+        }
+        Ok(())
+    }
+
+    /// A sync has failed while the log was lent: as [`Shared::sync_failed`].
+    pub(super) fn lending_failed(&self, disk: &mut Disk, error: Error) {
+        let items = self.inner().queue_unsynced_again();
+        self.sync_failed(disk, items, error);
     }
 
     fn sync_lending(self: &Arc<Self>, disk: &mut Disk) -> Result<()> {
@@ -281,7 +300,8 @@ impl Shared {
         let Some(log) = &mut disk.log else { return Ok(()) };
         log.end_sync(&syncing);
         self.gauge.note(log, 0);
-        self.inner().note_synced_until(syncing.began(), log);
+        let unsynced = self.options.durability == Durability::Fsync && !log.is_synced();
+        self.inner().note_synced_until(unsynced.then(|| syncing.began()));
         Ok(())
     }
 
@@ -302,18 +322,23 @@ impl Shared {
 }
 
 impl Inner {
-    /// Everything that was stored before a moment is synced, and perhaps more.
-    pub(super) fn note_synced_until(&mut self, moment: Instant, log: &Log) {
+    /// Everything is synced that was stored before the log was lent. `since`: when that was, where more has been appended
+    /// and is to be synced.
+    pub(super) fn note_synced_until(&mut self, since: Option<Instant>) {
         self.note_unsynced(false);
-        if !log.is_synced() {
-            self.unsynced_since = Some(moment);
-        }
+        self.unsynced_since = since;
     }
 
     /// Puts writes back at the front of the queue that are stored and wait for a sync. Returns their number.
-    fn queue_unsynced_again(&mut self) -> usize {
+    pub(super) fn queue_unsynced_again(&mut self) -> usize {
         let back = std::mem::take(&mut self.unsynced);
         let items = back.len();
+        // What is taken back is told once: by no checkpoint that it waits for as well.
+        let held: Vec<_> = back.iter().filter(|write| write.ack == Ack::Held).map(|write| write.ticket).collect();
+        let waiting = self.job.iter_mut().map(|job| &mut job.waiting);
+        for waiting in waiting.chain(self.parked.iter_mut().map(|parked| &mut parked.waiting)) {
+            waiting.retain(|ticket| !held.contains(ticket));
+        }
         back.into_iter().rev().for_each(|write| self.queue.push_front(Item::Write(write)));
         items
     }

@@ -66,7 +66,9 @@ impl Shared {
             let sync = inner
                 .unsynced_since
                 .and_then(|since| since.checked_add(Duration::from_millis(self.options.group_commit_ms)));
-            if inner.job_result.is_some() || due.is_some_and(|at| at <= now) || sync.is_some_and(|at| at <= now) {
+            let left = inner.has_left_over();
+            if inner.job_result.is_some() || left || due.is_some_and(|at| at <= now) || sync.is_some_and(|at| at <= now)
+            {
                 inner.kicked = false;
                 inner.armed = false;
                 return true;
@@ -93,16 +95,19 @@ impl Shared {
         loop {
             let result = self.inner().job_result.take();
             if let Some(result) = result {
+                // What it covers leaves the history, and could not be taken back any more.
+                self.sync_if_due(disk);
                 self.finish_checkpoint(disk, result);
                 continue;
             }
+            self.sync_if_due(disk);
+            // After the sync: the relay puts checkpoints aside as well.
             if self.start_parked(disk) {
                 continue;
             }
-            self.sync_if_due(disk);
             match self.next_step() {
                 Step::Nothing => {
-                    if !self.inner().sync_now {
+                    if !self.inner().has_left_over() {
                         return;
                     }
                     // A failure poisons the store, which tells everybody.
@@ -178,6 +183,11 @@ impl super::Inner {
     /// True while what has failed is not to be tried again yet.
     pub(super) fn waits_to_retry(&self) -> bool {
         self.retry_at.is_some_and(|at| at > Instant::now())
+    }
+
+    /// True if there is something to do that does not stand in the queue.
+    fn has_left_over(&self) -> bool {
+        self.sync_now || !self.unsynced.is_empty() || (self.job.is_none() && !self.parked.is_empty())
     }
 
     /// True if the front of the queue has to wait for checkpoints that have begun.

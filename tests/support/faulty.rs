@@ -1,10 +1,14 @@
-//! A disk in memory whose calls fail by a rule of the test.
+//! A disk in memory whose calls fail, or take their time, by a rule of the test.
 
 use opslog_native::backend::memory::MemoryBackend;
-use opslog_native::backend::{AgentPlace, Entry, Pinned, Stat, StorageBackend, StorageFile, StoreLock};
+use opslog_native::backend::{AgentPlace, Entry, Pinned, Stat, StorageBackend, StorageFile, StoreLock, Syncer};
 use opslog_native::{Error, Result};
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
 use std::io::Read;
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
 
 /// A call that would change something, or a look whether something has changed.
 #[derive(Debug, Clone, Copy)]
@@ -36,11 +40,74 @@ type Rule = Box<dyn FnMut(&Call<'_>) -> bool + Send>;
 pub struct Faulty {
     pub disk: MemoryBackend,
     rule: Arc<Mutex<Rule>>,
+    gate: Arc<Mutex<Option<(Rule, Gate)>>>,
+    /// How long each sync takes at most, in microseconds.
+    slow: Arc<AtomicU64>,
+}
+
+/// Holds calls until it is opened, or dropped.
+pub struct Held(Gate);
+
+type Gate = Arc<(Mutex<GateState>, Condvar)>;
+
+#[derive(Default)]
+struct GateState {
+    waiting: usize,
+    open: bool,
+}
+
+impl Held {
+    /// Waits until a call is held.
+    pub fn until_one_waits(&self) {
+        let (state, changed) = &*self.0;
+        let _held = changed.wait_while(state.lock().unwrap(), |state| state.waiting == 0).unwrap();
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let (state, changed) = &*self.0;
+        state.lock().unwrap().open = true;
+        changed.notify_all();
+    }
 }
 
 impl Faulty {
     pub fn new(disk: MemoryBackend) -> Self {
-        Faulty { disk, rule: Arc::new(Mutex::new(Box::new(|_| false))) }
+        Faulty { disk, rule: Arc::new(Mutex::new(Box::new(|_| false))), gate: Arc::default(), slow: Arc::default() }
+    }
+
+    /// From now on each sync takes its time: up to `most`, less as often as more.
+    pub fn take_time(&self, most: Duration) {
+        self.slow.store(u64::try_from(most.as_micros()).unwrap(), Ordering::Relaxed);
+    }
+
+    fn take_its_time(&self, syscall: &str) {
+        let most = self.slow.load(Ordering::Relaxed);
+        if most > 0 && syscall.ends_with("sync") {
+            std::thread::sleep(Duration::from_micros(RandomState::new().hash_one(0) % most));
+        }
+    }
+
+    /// From now on calls wait for which `rule` is true, before they do anything, until what is returned is dropped.
+    #[must_use]
+    pub fn hold_where(&self, rule: impl FnMut(&Call<'_>) -> bool + Send + 'static) -> Held {
+        let gate = Gate::default();
+        *self.gate.lock().unwrap() = Some((Box::new(rule), gate.clone()));
+        Held(gate)
+    }
+
+    fn wait_at_gate(&self, call: &Call<'_>) {
+        let held = self.gate.lock().unwrap().as_mut().and_then(|(rule, gate)| rule(call).then(|| gate.clone()));
+        let Some(gate) = held else { return };
+        let (state, changed) = &*gate;
+        let mut state = state.lock().unwrap();
+        state.waiting += 1;
+        changed.notify_all();
+        while !state.open {
+            state = changed.wait(state).unwrap();
+        }
+        state.waiting -= 1;
     }
 
     /// From now on calls fail for which `rule` is true; a write leaves half of its bytes.
@@ -53,6 +120,8 @@ impl Faulty {
     }
 
     fn check(&self, syscall: &'static str, path: &str, bytes: &[u8]) -> Result<()> {
+        self.wait_at_gate(&Call { syscall, path, bytes });
+        self.take_its_time(syscall);
         if (self.rule.lock().unwrap())(&Call { syscall, path, bytes }) {
             // 28 is ENOSPC, 5 is EIO: what a full and what a broken disk say.
             let errno = if syscall.ends_with("sync") { 5 } else { 28 };
@@ -185,6 +254,14 @@ impl StorageFile for FaultyFile {
     fn sync(&mut self) -> Result<()> {
         self.disk.check("fdatasync", &self.path, &[])?;
         self.file.sync()
+    }
+
+    fn syncer(&self) -> Option<Syncer> {
+        let (disk, path, sync) = (self.disk.clone(), self.path.clone(), self.file.syncer()?);
+        Some(Box::new(move || {
+            disk.check("fdatasync", &path, &[])?;
+            sync()
+        }))
     }
 
     fn check(&self, len: u64) -> Result<()> {
