@@ -89,10 +89,10 @@ pub struct Place {
 }
 
 impl Place {
-    /// Takes an agent's place; see [`AgentLock::acquire`].
+    /// Takes an agent's place; see [`AgentLock::acquire`] and [`AppendLock::open`].
     ///
     /// # Errors
-    /// As [`AgentLock::acquire`].
+    /// Theirs.
     pub fn acquire(dir: &Path, agent: &str) -> Result<Self> {
         let own = AgentLock::acquire(dir, agent)?;
         Ok(Place { append: AppendLock::open(dir)?, own: Some(own), dir: dir.to_owned() })
@@ -106,6 +106,10 @@ impl AgentPlace for Place {
 
     fn changing(&self, patience: Duration) -> Result<Box<dyn Send + Sync>> {
         Ok(Box::new(self.append.alone(patience)?))
+    }
+
+    fn opened(&self) {
+        self.append.opened();
     }
 }
 

@@ -18,10 +18,17 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long between two looks at a compaction lock that somebody holds who knows no other.
 const PAUSE: Duration = Duration::from_millis(10);
+
+/// How long somebody who opens the store waits for agents that have the lock: one may have been stopped, and `open` always
+/// settles. Longer than what they do with it takes.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How long between two of its tries.
+const TRY: Duration = Duration::from_millis(1);
 
 /// How often, and how long apart, an agent that goes tries the gate.
 const GATE_TRIES: u32 = 50;
@@ -33,6 +40,10 @@ pub struct AppendLock {
     gate: Arc<Handle>,
     agents: Arc<Handle>,
     dir: PathBuf,
+    /// How long whoever opens the store waits for the other agents.
+    patience: Duration,
+    /// True once it has been opened: from then on its owner waits as long as it takes.
+    opened: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -48,6 +59,13 @@ pub struct Held {
     _compact: Option<DirLock>,
     _agents: Unlock,
     _gate: Option<Unlock>,
+}
+
+/// In common with others, or alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum How {
+    Shared,
+    Alone,
 }
 
 #[derive(Debug)]
@@ -71,8 +89,9 @@ impl Handle {
         Error::io("flock", self.path.display().to_string(), source)
     }
 
-    /// Locks the file by one of the calls that wait.
-    fn wait(self: &Arc<Self>, lock: fn(&File) -> io::Result<()>) -> Result<Unlock> {
+    /// Locks the file, and waits as long as it takes.
+    fn wait(self: &Arc<Self>, how: How) -> Result<Unlock> {
+        let lock = if how == How::Alone { File::lock } else { File::lock_shared };
         loop {
             match lock(&self.file) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -81,13 +100,33 @@ impl Handle {
         }
     }
 
-    /// Locks the file in common if nobody has it alone.
-    fn try_shared(self: &Arc<Self>) -> Result<Option<Unlock>> {
-        match self.file.try_lock_shared() {
+    /// Locks the file, if whoever has it gives it back before `until`.
+    fn wait_until(self: &Arc<Self>, how: How, until: Instant) -> Result<Unlock> {
+        loop {
+            match self.try_now(how)? {
+                Some(held) => return Ok(held),
+                None if Instant::now() < until => std::thread::sleep(TRY),
+                None => return Err(self.held_too_long()),
+            }
+        }
+    }
+
+    /// Locks the file, if that can be done at once.
+    fn try_now(self: &Arc<Self>, how: How) -> Result<Option<Unlock>> {
+        let lock = if how == How::Alone { File::try_lock } else { File::try_lock_shared };
+        match lock(&self.file) {
             Ok(()) => Ok(Some(Unlock(self.clone()))),
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(source)) => Err(self.error(source)),
         }
+    }
+
+    /// The error for a lock that somebody keeps. Who makes a checkpoint has written its pid to the compaction lock; who
+    /// appends is not known.
+    fn held_too_long(&self) -> Error {
+        let pid = std::fs::read_to_string(self.path.with_file_name(names::COMPACT_LOCK)).ok();
+        let holder = pid.filter(|text| !text.is_empty()).unwrap_or_else(|| "unknown".to_owned());
+        Error::Locked { kernel: true, holder, path: self.path.display().to_string() }
     }
 
     fn is_in_place(&self) -> Result<bool> {
@@ -97,34 +136,53 @@ impl Handle {
 }
 
 impl AppendLock {
-    /// Opens the lock of a directory, for an agent that has its own lock there.
+    /// Opens the lock of a directory, for an agent that has its own lock there. Until [`AppendLock::opened`] no call waits
+    /// longer than half a minute for other agents.
     ///
     /// # Errors
-    /// `Io`.
+    /// `Locked` where that was not long enough; `Io`.
     pub fn open(dir: &Path) -> Result<Self> {
+        Self::open_within(dir, PATIENCE)
+    }
+
+    fn open_within(dir: &Path, patience: Duration) -> Result<Self> {
+        let until = Instant::now() + patience;
         loop {
             let gate = Arc::new(Handle::open(dir.join(names::AGENTS_GATE))?);
             let agents = Arc::new(Handle::open(dir.join(names::AGENTS))?);
             // Whoever removes the files has the gate alone, and found no agent's lock: not ours. Found under its name
             // now, a file stays there.
-            let held = gate.wait(File::lock_shared)?;
+            let held = gate.wait_until(How::Shared, until)?;
             if gate.is_in_place()? && agents.is_in_place()? {
                 drop(held);
-                return Ok(AppendLock { gate, agents, dir: dir.to_owned() });
+                return Ok(AppendLock { gate, agents, dir: dir.to_owned(), patience, opened: AtomicBool::new(false) });
             }
+        }
+    }
+
+    /// The store is open: from now on its writes wait as long as it takes.
+    pub fn opened(&self) {
+        self.opened.store(true, Ordering::Relaxed);
+    }
+
+    fn wait(&self, handle: &Arc<Handle>, how: How) -> Result<Unlock> {
+        if self.opened.load(Ordering::Relaxed) {
+            handle.wait(how)
+        } else {
+            handle.wait_until(how, Instant::now() + self.patience)
         }
     }
 
     /// Takes the lock in common with other agents. Where one has it alone, or is about to: waits, or answers `None`.
     ///
     /// # Errors
-    /// `Io`.
+    /// `Locked` where the store is being opened and this took too long; `Io`.
     pub fn shared(&self, wait: bool) -> Result<Option<Held>> {
         let (gate, agents) = if wait {
-            (self.gate.wait(File::lock_shared)?, self.agents.wait(File::lock_shared)?)
+            (self.wait(&self.gate, How::Shared)?, self.wait(&self.agents, How::Shared)?)
         } else {
-            let Some(gate) = self.gate.try_shared()? else { return Ok(None) };
-            let Some(agents) = self.agents.try_shared()? else { return Ok(None) };
+            let Some(gate) = self.gate.try_now(How::Shared)? else { return Ok(None) };
+            let Some(agents) = self.agents.try_now(How::Shared)? else { return Ok(None) };
             (gate, agents)
         };
         drop(gate);
@@ -134,12 +192,12 @@ impl AppendLock {
     /// Takes the lock alone. Waits for other agents, and so long for who knows only the compaction lock.
     ///
     /// # Errors
-    /// `CompactionLocked`, `Io`.
+    /// `CompactionLocked`; `Locked` where the store is being opened and the other agents took too long; `Io`.
     pub fn alone(&self, patience: Duration) -> Result<Held> {
         let start = Instant::now();
         loop {
-            let gate = self.gate.wait(File::lock)?;
-            let agents = self.agents.wait(File::lock)?;
+            let gate = self.wait(&self.gate, How::Alone)?;
+            let agents = self.wait(&self.agents, How::Alone)?;
             match DirLock::acquire_as(&self.dir, names::COMPACT_LOCK) {
                 Ok(compact) => return Ok(Held { _compact: Some(compact), _agents: agents, _gate: Some(gate) }),
                 // Agents may append meanwhile.
@@ -154,10 +212,9 @@ impl AppendLock {
     /// The gate alone, if nobody keeps it for longer than a moment.
     fn try_gate(&self) -> Option<Unlock> {
         for _ in 0..GATE_TRIES {
-            match self.gate.file.try_lock() {
-                Ok(()) => return Some(Unlock(self.gate.clone())),
-                Err(TryLockError::WouldBlock) => std::thread::sleep(GATE_PAUSE),
-                Err(TryLockError::Error(_)) => return None,
+            match self.gate.try_now(How::Alone) {
+                Ok(None) => std::thread::sleep(GATE_PAUSE),
+                other => return other.ok().flatten(),
             }
         }
         None
@@ -208,6 +265,30 @@ mod tests {
             drop(held);
             waiting.join().unwrap().unwrap();
             assert!(b.shared(true).unwrap().is_some());
+        });
+    }
+
+    #[test]
+    fn who_opens_does_not_wait_for_ever_for_an_agent_that_was_stopped() {
+        let dir = tempfile::tempdir().unwrap();
+        let stopped = AppendLock::open(dir.path()).unwrap();
+        let opening = AppendLock::open_within(dir.path(), 2 * PAUSE).unwrap();
+        let held = stopped.shared(true).unwrap();
+        assert!(matches!(opening.alone(NOW), Err(Error::Locked { holder, .. }) if holder == "unknown"));
+        drop(held);
+        let held = stopped.alone(NOW).unwrap();
+        let pid = std::process::id().to_string();
+        let refused = AppendLock::open_within(dir.path(), 2 * PAUSE);
+        assert!(matches!(refused, Err(Error::Locked { holder, .. }) if holder == pid));
+        assert!(matches!(opening.shared(true), Err(Error::Locked { holder, .. }) if holder == pid));
+        // It has been opened: what it has accepted waits.
+        opening.opened();
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| opening.shared(true).map(drop));
+            std::thread::sleep(6 * PAUSE);
+            assert!(!waiting.is_finished());
+            drop(held);
+            waiting.join().unwrap().unwrap();
         });
     }
 

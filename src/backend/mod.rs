@@ -90,14 +90,17 @@ pub trait AgentPlace: Send + Sync {
     /// changing it; `None` where somebody is and `wait` is false.
     ///
     /// # Errors
-    /// `Io`.
+    /// `Locked` where another agent took too long while the store is being opened; `Io`.
     fn appending(&self, wait: bool) -> Result<Option<Box<dyn Send + Sync>>>;
     /// Nobody else appends or changes the manifest until this is dropped. Waits for other agents, and so long for
     /// somebody who knows only the compaction lock.
     ///
     /// # Errors
-    /// `CompactionLocked` where that was not long enough; `Io`.
+    /// `CompactionLocked` where that was not long enough; `Locked` where another agent took too long while the store is
+    /// being opened; `Io`.
     fn changing(&self, patience: Duration) -> Result<Box<dyn Send + Sync>>;
+    /// The store is open: from now on these calls wait for other agents as long as it takes.
+    fn opened(&self) {}
 }
 
 /// A file that was read.

@@ -156,6 +156,9 @@ impl Opening {
         if migrating {
             fold_at_open(&shared, migration.segments)?;
         }
+        if let Some(Several { member: Some(member), .. }) = &shared.disk().several {
+            member.place.opened();
+        }
         Ok((Store::run_by(shared)?, report))
     }
 
