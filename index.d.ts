@@ -145,8 +145,8 @@ export interface StoreOptions {
   agentId?: string;
   /**
    * When a write is acknowledged. `"immediate"`: once it is written, and synced as `durability` says. `"group"`: when
-   * it is buffered; the call that fills the buffer waits for the commit. `"async"`: when it is buffered.
-   * Default: `"immediate"`.
+   * it is buffered; the call that fills the buffer waits for the commit, as do those made until it has ended.
+   * `"async"`: when it is buffered. Default: `"immediate"`.
    */
   writeMode?: "immediate" | "group" | "async";
   /** Buffered modes: sync after so many operations. An integer from 1 on, or Infinity. Default: 50. */
@@ -259,7 +259,8 @@ export declare class Store<T = Record<string, unknown>> {
    *
    * Rejects with `OPSLOG_LOCKED` where another writer has the store, `OPSLOG_CORRUPT` or a system error's code where
    * a file cannot be read (nothing is changed then), `OPSLOG_INVALID` for a bad argument (a `TypeError` that names it)
-   * or a newer store. A failed open holds nothing and can be retried.
+   * or a newer store. A failed open holds nothing and can be retried. It never waits for another writer; an agent waits
+   * for what other agents are writing, half a minute at most.
    */
   open(dir: string, options?: StoreOptions): Promise<void>;
 

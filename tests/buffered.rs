@@ -16,6 +16,7 @@ use opslog_native::store::{Accepted, Durability, Migration, Opening, Options, St
 use std::sync::Arc;
 use std::time::Duration;
 use support::faulty::{Call, Faulty};
+use support::model::put;
 use support::{Step, Watchdog, call, closed, done, eventually, history, opened, quoted, records, wait};
 
 fn buffered(write_mode: WriteMode, durability: Durability, threshold: u64, size: u64) -> Options {
@@ -114,16 +115,12 @@ fn a_write_that_waits_for_a_sync_is_told_after_one_that_began_after_it() {
     assert_eq!(set(&store, "a"), None);
     let first = set(&store, "b");
     held.until_one_waits();
-    assert_eq!(set(&store, "c"), None);
+    assert!(set(&store, "c").is_some(), "a group is acknowledged and not synced");
     let second = set(&store, "d");
     eventually("d is stored", || after_kill(&disk.disk).len() == 4);
     assert!(store.settled().0 < first.unwrap(), "nothing is synced");
     // One sync goes through, the next one waits.
-    let mut synced = 0;
-    let next = disk.hold_where(move |call| {
-        synced += usize::from(is_log_sync(call));
-        synced > 0 && is_log_sync(call)
-    });
+    let next = disk.hold_where(is_log_sync);
     drop(held);
     wait(&store, first).unwrap();
     next.until_one_waits();
@@ -132,6 +129,99 @@ fn a_write_that_waits_for_a_sync_is_told_after_one_that_began_after_it() {
     drop(next);
     wait(&store, second).unwrap();
     assert_eq!(ids(&opened(disk.disk.after_power_cut(), &Options::default())), ["a", "b", "c", "d"]);
+    closed(store);
+}
+
+#[test]
+fn a_power_cut_takes_no_more_than_a_group_of_what_was_acknowledged() {
+    let _watchdog = Watchdog::new("group bound", 60);
+    let disk = Faulty::new(MemoryBackend::new());
+    let store = opened(disk.clone(), &buffered(WriteMode::Group, Durability::Fsync, u64::MAX, 3));
+    let held = disk.hold_where(is_log_sync);
+    let mut acknowledged: Vec<_> = ["a", "b", "c"].into_iter().filter(|id| set(&store, id).is_none()).collect();
+    assert_eq!(acknowledged, ["a", "b"]);
+    held.until_one_waits();
+    acknowledged.extend(["d", "e", "f", "g", "h"].into_iter().filter(|id| set(&store, id).is_none()));
+    eventually("h is stored", || after_kill(&disk.disk).len() == 8);
+    assert!(store.settled().0 < 3, "nothing is synced");
+    assert!(acknowledged.len() < 3, "a power cut takes {acknowledged:?}");
+    let lost = opened(disk.disk.after_power_cut(), &Options::default());
+    assert_eq!(ids(&lost), Vec::<String>::new());
+    drop(held);
+    eventually("all have been synced", || store.settled().0 == 8);
+    assert_eq!(set(&store, "i"), None, "a new group");
+    assert_eq!(ids(&opened(disk.disk.after_power_cut(), &Options::default()))[..8].concat(), "abcdefgh");
+    closed(store);
+}
+
+#[test]
+fn what_comes_behind_a_second_flush_is_with_the_operating_system() {
+    let _watchdog = Watchdog::new("two flushes", 60);
+    let disk = Faulty::new(MemoryBackend::new());
+    let store = opened(disk.clone(), &buffered(WriteMode::Async, Durability::Fsync, u64::MAX, u64::MAX));
+    set(&store, "a");
+    let held = disk.hold_where(is_log_sync);
+    let first = call(&store, &Step::Flush(false)).unwrap();
+    store.kick();
+    held.until_one_waits();
+    set(&store, "b");
+    let second = call(&store, &Step::Flush(true)).unwrap();
+    let third = call(&store, &Step::Flush(false)).unwrap();
+    set(&store, "c");
+    eventually("c is stored", || after_kill(&disk.disk) == ["a", "b", "c"]);
+    assert!(store.settled().1.is_empty(), "no flush has ended");
+    let next = disk.hold_where(is_log_sync);
+    drop(held);
+    assert_eq!(wait(&store, first).unwrap(), Value::None);
+    next.until_one_waits();
+    assert!(store.settled().1.is_empty(), "the first sync had begun before the second flush");
+    assert_eq!(ids(&opened(disk.disk.after_power_cut(), &Options::default()))[..1], ["a"]);
+    drop(next);
+    assert_eq!(wait(&store, second).unwrap(), Value::None);
+    assert_eq!(wait(&store, third).unwrap(), Value::None);
+    assert_eq!(ids(&opened(disk.disk.after_power_cut(), &Options::default())), ["a", "b", "c"]);
+    closed(store);
+}
+
+#[test]
+fn a_second_flush_is_told_of_the_sync_that_failed_before_it() {
+    let _watchdog = Watchdog::new("two flushes, failing", 60);
+    let disk = Faulty::new(MemoryBackend::new());
+    let store = opened(disk.clone(), &buffered(WriteMode::Async, Durability::Fsync, u64::MAX, u64::MAX));
+    set(&store, "a");
+    let held = disk.hold_where(is_log_sync);
+    let first = call(&store, &Step::Flush(false)).unwrap();
+    store.kick();
+    held.until_one_waits();
+    let second = call(&store, &Step::Flush(false)).unwrap();
+    set(&store, "b");
+    eventually("b is stored", || after_kill(&disk.disk) == ["a", "b"]);
+    disk.fail_where(is_log_sync);
+    drop(held);
+    wait(&store, first).unwrap_err();
+    wait(&store, second).unwrap_err();
+    assert!(store.set(b"\"c\"", b"1").is_err());
+}
+
+#[test]
+fn without_a_promise_to_sync_a_flush_waits_for_no_sync() {
+    let _watchdog = Watchdog::new("flush under os", 60);
+    let disk = Faulty::new(MemoryBackend::new());
+    let store = opened(disk.clone(), &buffered(WriteMode::Async, Durability::Os, u64::MAX, u64::MAX));
+    set(&store, "a");
+    let held = disk.hold_where(is_log_sync);
+    let sync = call(&store, &Step::Flush(true)).unwrap();
+    store.kick();
+    held.until_one_waits();
+    set(&store, "b");
+    let flush = call(&store, &Step::Flush(false)).unwrap();
+    let batch = call(&store, &Step::Batch(vec![put("c", "1"), put("d", "1")], true)).unwrap();
+    assert_eq!(wait(&store, flush).unwrap(), Value::None);
+    wait(&store, batch).unwrap();
+    assert_eq!(after_kill(&disk.disk), ["a", "b", "c", "d"]);
+    assert!(store.settled().1.is_empty(), "the sync has not ended");
+    drop(held);
+    assert_eq!(wait(&store, sync).unwrap(), Value::None);
     closed(store);
 }
 
@@ -414,13 +504,16 @@ fn what_was_appended_during_a_sync_counts_for_the_next_one() {
     let disk = Faulty::new(MemoryBackend::new());
     let store = opened(disk.clone(), &buffered(WriteMode::Group, Durability::Fsync, u64::MAX, 4));
     let held = disk.hold_where(is_log_sync);
-    let filled = ["a", "b", "c", "d"].map(|id| set(&store, id))[3];
+    set(&store, "a");
+    let flush = call(&store, &Step::Flush(false)).unwrap();
+    store.kick();
     held.until_one_waits();
-    assert_eq!(["e", "f", "g"].map(|id| set(&store, id)), [None, None, None]);
-    eventually("g is stored", || after_kill(&disk.disk).len() == 7);
+    assert_eq!(["b", "c"].map(|id| set(&store, id)), [None, None]);
+    eventually("c is stored", || after_kill(&disk.disk).len() == 3);
     drop(held);
-    wait(&store, filled).unwrap();
-    assert!(set(&store, "h").is_some(), "the fourth that is not synced");
+    wait(&store, flush).unwrap();
+    assert_eq!(set(&store, "d"), None, "the third that is not synced");
+    assert!(set(&store, "e").is_some(), "the fourth that is not synced");
     closed(store);
 }
 

@@ -392,7 +392,8 @@ impl Inner {
     pub(super) fn tell(&mut self, writes: Vec<Write>) -> bool {
         let mut told = false;
         for write in writes {
-            self.through = write.ticket;
+            // A call of `sync` is told later than writes that came after it and wait for none.
+            self.through = self.through.max(write.ticket);
             told |= write.ack == Ack::Waiting;
             // The checkpoint that it waited for is not due any more.
             if write.ack == Ack::Held && !self.is_pending(write.ticket) {

@@ -141,7 +141,8 @@ struct Inner {
     holds: bool,
     /// Records at the last checkpoint.
     records_at_checkpoint: u64,
-    /// Buffered operations since the last one that asks for a sync.
+    /// Buffered operations that are not synced; where nothing has to be, those since the last time that they were as many
+    /// as a group has.
     buffered: u64,
     /// When the oldest unsynced operation was written.
     unsynced_since: Option<Instant>,
@@ -158,12 +159,10 @@ struct Inner {
     background_error: Option<Error>,
     /// Writes that are stored and not told yet, while an agent makes sure that they count.
     untold_through: Option<Vec<queue::Write>>,
-    /// Writes that are stored and not told yet: until a sync has ended that was begun after them.
+    /// Writes that are stored and not told yet, and calls of `flush`: until a sync has ended that was begun after them.
     unsynced: VecDeque<queue::Write>,
     /// Writes that fill a buffer were stored without a sync.
     sync_now: bool,
-    /// The `flush` that is being carried out.
-    flushing: Option<Ticket>,
     /// The log is lent: see `relay`.
     lent: bool,
     /// Operations that have been appended since it was lent.

@@ -304,7 +304,6 @@ impl Opening {
             untold_through: None,
             unsynced: VecDeque::new(),
             sync_now: false,
-            flushing: None,
             lent: false,
             relayed: 0,
             retry_at: None,

@@ -34,7 +34,7 @@ pub struct Outcome {
 pub(super) enum Ack {
     /// Its caller.
     Waiting,
-    /// Its caller, for the checkpoint that it set off.
+    /// Its caller, for the checkpoint that it set off; told by itself.
     Held,
     /// Nobody: it was acknowledged when it was buffered.
     Done,
@@ -50,6 +50,13 @@ pub(super) struct Write {
     pub sync: bool,
     /// Operations of an acknowledged write that a roll-back made impossible, for now: `ops` is empty then.
     pub impossible: Vec<Arc<Op>>,
+}
+
+impl Write {
+    /// Nothing to write: a call that ends with a sync.
+    pub(super) fn of_sync(ticket: Ticket) -> Self {
+        Write { ticket, ops: Vec::new(), ack: Ack::Held, sync: true, impossible: Vec::new() }
+    }
 }
 
 /// A batch whose function is running.
@@ -142,7 +149,7 @@ impl super::Inner {
         let begun = self.job.iter().map(|job| &job.waiting).chain(self.parked.iter().map(|parked| &parked.waiting));
         let running = begun.into_iter().any(|waiting| waiting.contains(&ticket));
         let untold = self.untold_through.iter().flatten().any(|write| write.ticket == ticket);
-        let unsynced = self.unsynced.iter().any(|write| write.ticket == ticket) || self.flushing == Some(ticket);
+        let unsynced = self.unsynced.iter().any(|write| write.ticket == ticket);
         running || untold || unsynced || self.queue.iter().any(|item| item.tickets().contains(&ticket))
     }
 

@@ -2,7 +2,8 @@
 //!
 //! Whoever buffers is promised that the operating system has its writes soon, and a sync may take long. So the writer lends
 //! the log, for as long as it syncs or publishes a checkpoint, to a thread of its own, which appends what comes in
-//! meanwhile. It only appends: what must be synced, undone or moved waits until the writer is back. A new log that is about
+//! meanwhile. It only appends, and puts calls of `flush` aside until they are synced: what must be undone or moved waits until
+//! the writer is back. A new log that is about
 //! to take the place of the one that is lent gets the same lines (its twin).
 //!
 //! A third lock, `lent`, comes between `disk` and `inner` (see `store`): whoever has `disk` lends and takes back, the relay
@@ -96,14 +97,37 @@ impl Lent {
 impl Inner {
     fn can_relay(&self) -> bool {
         let waits = self.waits_to_retry() || self.failed.is_some();
-        self.lent && !waits && matches!(self.queue.front(), Some(Item::Write(_) | Item::Checkpoint { .. }))
+        let front = self.queue.front();
+        self.lent && !waits && matches!(front, Some(Item::Write(_) | Item::Checkpoint { .. } | Item::Flush { .. }))
+    }
+
+    /// Takes what is not to be appended from the front of the queue: checkpoints, and calls of `flush`. Those that wait for
+    /// a sync (`fsync`: all of them) are told after the next one that begins, the others have ended. True if there were
+    /// any of these.
+    fn make_way(&mut self, fsync: bool) -> bool {
+        let mut ended = false;
+        loop {
+            match self.queue.front() {
+                Some(Item::Checkpoint { .. }) => self.park_checkpoints(),
+                Some(&Item::Flush { ticket, sync }) => {
+                    self.queue.pop_front();
+                    if sync || fsync {
+                        self.unsynced.push_back(Write::of_sync(ticket));
+                    } else {
+                        self.settle(ticket, Ok(Value::None));
+                        ended = true;
+                    }
+                }
+                _ => return ended,
+            }
+        }
     }
 
     /// Tells the callers of stored writes, apart from those that wait for a sync and whoever comes after them. True if
     /// anybody waited.
     pub(super) fn tell_or_hold(&mut self, writes: Vec<Write>, fsync: bool) -> bool {
         let first = writes.iter().position(|write| fsync && write.waits_for_sync());
-        let told = if self.unsynced.is_empty() { first.unwrap_or(writes.len()) } else { 0 };
+        let told = if self.unsynced.is_empty() || !fsync { first.unwrap_or(writes.len()) } else { 0 };
         let mut writes = writes;
         let held = writes.split_off(told);
         self.unsynced.extend(held);
@@ -217,8 +241,11 @@ impl Shared {
 
     /// Appends the writes at the front of the queue.
     fn relay_writes(&self, lent: &mut Lent) {
+        let fsync = self.options.durability == Durability::Fsync;
         while self.inner().can_relay() {
-            self.inner().park_checkpoints();
+            if self.inner().make_way(fsync) {
+                self.wake();
+            }
             let group = Group::collect(&self.inner(), super::commit::GROUP_BYTES, usize::MAX);
             if group.items() == 0 {
                 return;
@@ -306,18 +333,16 @@ impl Shared {
     }
 
     /// Carries out the `flush` at the front of the queue, which is not in the way of what comes after it.
-    pub(super) fn flush_lending(self: &Arc<Self>, disk: &mut Disk, ticket: super::Ticket) {
+    pub(super) fn flush_lending(self: &Arc<Self>, disk: &mut Disk) {
         {
             let mut inner = self.inner();
-            inner.queue.pop_front();
-            inner.flushing = Some(ticket);
+            if let Some(&Item::Flush { ticket, .. }) = inner.queue.front() {
+                inner.queue.pop_front();
+                inner.unsynced.push_back(Write::of_sync(ticket));
+            }
         }
-        let synced = self.sync_and_tell(disk);
-        let mut inner = self.inner();
-        inner.flushing = None;
-        inner.settle(ticket, synced.map(|()| Value::None));
-        drop(inner);
-        self.wake();
+        // A failure poisons the store, which tells everybody.
+        let _ = self.sync_and_tell(disk);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::options::LEAST_THRESHOLD;
 use super::queue::{Ack, Batch, Item, Ticket, Write};
-use super::{Durability, Inner, Options, Store, WriteMode};
+use super::{Durability, Inner, Shared, Store, WriteMode};
 use crate::clock;
 use crate::error::{Error, Result};
 use crate::state::Op;
@@ -51,7 +51,7 @@ impl Store {
             batch.ops.push(op);
             return Ok(Accepted::Done);
         }
-        let accepted = inner.accept(vec![op], options);
+        let accepted = inner.accept(vec![op], &self.shared);
         // A caller that never lets its turn end never kicks: what it was told is buffered must be written all the same.
         let arm = options.write_mode != WriteMode::Immediate && !std::mem::replace(&mut inner.armed, true);
         let lent = inner.lent;
@@ -107,7 +107,7 @@ impl Store {
         if batch.ops.is_empty() {
             return Ok(Accepted::Done);
         }
-        Ok(inner.accept(batch.ops, &self.shared.options))
+        Ok(inner.accept(batch.ops, &self.shared))
     }
 
     /// [`Store::kick`] for a caller that looks at the results right afterwards and need not be woken for them.
@@ -149,14 +149,16 @@ impl Store {
 
 impl Inner {
     /// Queues operations that have been applied, and the checkpoint that they may set off.
-    fn accept(&mut self, ops: Vec<Arc<Op>>, options: &Options) -> Accepted {
+    fn accept(&mut self, ops: Vec<Arc<Op>>, shared: &Shared) -> Accepted {
+        let options = &shared.options;
         let ticket = self.next_ticket();
         let count = ops.len() as u64;
         let fills = options.write_mode != WriteMode::Immediate && {
             self.buffered = self.buffered.saturating_add(count);
             self.buffered >= options.group_commit_size
         };
-        if fills {
+        // A power cut takes no more than a group of what was acknowledged: until the group is synced, callers wait.
+        if fills && !(options.write_mode == WriteMode::Group && shared.syncs_buffers() && shared.lends()) {
             self.buffered = 0;
         }
         let ack = match options.write_mode {

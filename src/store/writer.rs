@@ -166,7 +166,7 @@ impl Shared {
     fn commit_flush(self: &Arc<Self>, disk: &mut Disk, ticket: u64, sync: bool) {
         let syncs = sync || self.options.durability == Durability::Fsync;
         if syncs && self.lends() {
-            return self.flush_lending(disk, ticket);
+            return self.flush_lending(disk);
         }
         if syncs && self.sync_log(disk).is_err() {
             return;
