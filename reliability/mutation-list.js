@@ -65,6 +65,20 @@ export const MUTATIONS = [
     caughtBy: BUFFERED,
   },
   {
+    name: "calls that come while a full group is being synced are acknowledged as a new one",
+    file: "src/store/write.rs",
+    find: "if fills && !(options.write_mode == WriteMode::Group && shared.syncs_buffers() && shared.lends()) {",
+    replace: "if fills {",
+    caughtBy: BUFFERED,
+  },
+  {
+    name: "a flush that comes during a sync waits for none",
+    file: "src/store/relay.rs",
+    find: "if sync || fsync {",
+    replace: "if sync && !fsync {",
+    caughtBy: BUFFERED,
+  },
+  {
     name: "what comes while a checkpoint is published is appended to the current log only",
     file: "src/store/relay.rs",
     find: "self.twin.as_mut().filter(|_| self.twin_failed.is_none())",
