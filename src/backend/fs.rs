@@ -291,9 +291,9 @@ struct FsFile {
 }
 
 impl FsFile {
-    fn error(&self, syscall: &'static str) -> impl FnOnce(io::Error) -> Error {
-        let path = self.path.display().to_string();
-        move |source| Error::io(syscall, path, source)
+    /// Nothing is done where there is no error: each write passes here twice.
+    fn error(&self, syscall: &'static str) -> impl FnOnce(io::Error) -> Error + '_ {
+        move |source| Error::io(syscall, self.path.display().to_string(), source)
     }
 }
 
