@@ -648,7 +648,7 @@ fn after_a_failed_sync_writes_are_refused_and_close_rejects_once_and_frees_the_l
 fn a_failed_sync_takes_nothing_off_the_log_but_what_it_was_to_sync() {
     const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
     let disk = Faulty::new(MemoryBackend::new());
-    let options = Options { group_commit_size: 2, ..options(WriteMode::Group, Durability::Fsync, None) };
+    let options = Options { group_commit_size: 4, ..options(WriteMode::Group, Durability::Fsync, None) };
     let store = opened(disk.clone(), &options);
     done(&store, set("kept", "1"));
     done(&store, Step::Flush(true));
