@@ -19,6 +19,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How long between two looks at a compaction lock that somebody holds who knows no other.
@@ -40,8 +41,8 @@ pub struct AppendLock {
     gate: Arc<Handle>,
     agents: Arc<Handle>,
     dir: PathBuf,
-    /// How long whoever opens the store waits for the other agents.
-    patience: Duration,
+    /// How long whoever opens the store still waits for the other agents.
+    patience: Mutex<Duration>,
     /// True once it has been opened: from then on its owner waits as long as it takes.
     opened: AtomicBool,
 }
@@ -121,10 +122,12 @@ impl Handle {
         }
     }
 
-    /// The error for a lock that somebody keeps. Who makes a checkpoint has written its pid to the compaction lock; who
-    /// appends is not known.
+    /// The error for a lock that somebody keeps. Who makes a checkpoint has written its pid to the compaction lock, and
+    /// holds it; who appends is not known.
     fn held_too_long(&self) -> Error {
-        let pid = std::fs::read_to_string(self.path.with_file_name(names::COMPACT_LOCK)).ok();
+        let path = self.path.with_file_name(names::COMPACT_LOCK);
+        let held = File::open(&path).is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)));
+        let pid = if held { std::fs::read_to_string(&path).ok() } else { None };
         let holder = pid.filter(|text| !text.is_empty()).unwrap_or_else(|| "unknown".to_owned());
         Error::Locked { kernel: true, holder, path: self.path.display().to_string() }
     }
@@ -136,8 +139,8 @@ impl Handle {
 }
 
 impl AppendLock {
-    /// Opens the lock of a directory, for an agent that has its own lock there. Until [`AppendLock::opened`] no call waits
-    /// longer than half a minute for other agents.
+    /// Opens the lock of a directory, for an agent that has its own lock there. Until [`AppendLock::opened`] its calls
+    /// wait for other agents for half a minute together.
     ///
     /// # Errors
     /// `Locked` where that was not long enough; `Io`.
@@ -146,15 +149,16 @@ impl AppendLock {
     }
 
     fn open_within(dir: &Path, patience: Duration) -> Result<Self> {
-        let until = Instant::now() + patience;
+        let start = Instant::now();
         loop {
             let gate = Arc::new(Handle::open(dir.join(names::AGENTS_GATE))?);
             let agents = Arc::new(Handle::open(dir.join(names::AGENTS))?);
             // Whoever removes the files has the gate alone, and found no agent's lock: not ours. Found under its name
             // now, a file stays there.
-            let held = gate.wait_until(How::Shared, until)?;
+            let held = gate.wait_until(How::Shared, start + patience)?;
             if gate.is_in_place()? && agents.is_in_place()? {
                 drop(held);
+                let patience = Mutex::new(patience.saturating_sub(start.elapsed()));
                 return Ok(AppendLock { gate, agents, dir: dir.to_owned(), patience, opened: AtomicBool::new(false) });
             }
         }
@@ -167,10 +171,13 @@ impl AppendLock {
 
     fn wait(&self, handle: &Arc<Handle>, how: How) -> Result<Unlock> {
         if self.opened.load(Ordering::Relaxed) {
-            handle.wait(how)
-        } else {
-            handle.wait_until(how, Instant::now() + self.patience)
+            return handle.wait(how);
         }
+        let mut patience = self.patience.lock().unwrap_or_else(PoisonError::into_inner);
+        let start = Instant::now();
+        let held = handle.wait_until(how, start + *patience);
+        *patience = patience.saturating_sub(start.elapsed());
+        held
     }
 
     /// Takes the lock in common with other agents. Where one has it alone, or is about to: waits, or answers `None`.

@@ -12,50 +12,13 @@ mod support;
 
 use opslog_native::Error;
 use opslog_native::backend::memory::MemoryBackend;
-use opslog_native::store::{Accepted, Durability, Migration, Opening, Options, Store, Ticket, Value, WriteMode};
+use opslog_native::store::{Durability, Migration, Opening, Options, Value, WriteMode};
 use std::sync::Arc;
 use std::time::Duration;
+use support::buffered::{after_kill, buffered, ids, is_log_sync, set};
 use support::faulty::{Call, Faulty};
 use support::model::put;
 use support::{Step, Watchdog, call, closed, done, eventually, history, opened, quoted, records, wait};
-
-fn buffered(write_mode: WriteMode, durability: Durability, threshold: u64, size: u64) -> Options {
-    Options {
-        write_mode,
-        durability,
-        checkpoint_threshold: Some(threshold),
-        group_commit_size: size,
-        group_commit_ms: u64::MAX,
-        checkpoint_on_close: false,
-        ..Options::default()
-    }
-}
-
-/// Makes a call that is acknowledged at once, or returns the ticket of the one that waits.
-fn set(store: &Store, id: &str) -> Option<Ticket> {
-    let accepted = store.set(quoted(id).as_bytes(), b"1").unwrap();
-    store.kick();
-    match accepted {
-        Accepted::Done => None,
-        Accepted::Through(ticket) | Accepted::Told(ticket) => Some(ticket),
-    }
-}
-
-fn ids(store: &Store) -> Vec<String> {
-    records(store).into_iter().map(|(id, _)| id.trim_matches('"').to_owned()).collect()
-}
-
-/// What the next process finds if this one is killed now.
-fn after_kill(disk: &MemoryBackend) -> Vec<String> {
-    let store = opened(disk.after_kill(), &Options { checkpoint_on_close: false, ..Options::default() });
-    let found = ids(&store);
-    closed(store);
-    found
-}
-
-fn is_log_sync(call: &Call<'_>) -> bool {
-    call.syscall == "fdatasync" && call.is_log()
-}
 
 fn is_snapshot_write(call: &Call<'_>) -> bool {
     call.syscall == "write" && call.path.starts_with("snapshots/")

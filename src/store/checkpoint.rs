@@ -436,13 +436,15 @@ impl Shared {
             return replaced.map(|_| Published::Stale);
         }
         self.gauge.note(&next, 0);
-        let unsynced = (self.options.durability == Durability::Fsync && !next.is_synced()).then(Instant::now);
+        let published = Instant::now();
         disk.log = Some(next);
         disk.manifest = manifest.clone();
         let covered = {
             let mut inner = self.inner();
+            // The manifest's name is not durable yet: a power cut may still bring the old log back, as far as it is synced.
+            let (buffered, since) = (inner.buffered, inner.unsynced_since);
             let covered = inner.cover(job.through, job.count, manifest);
-            inner.note_synced_until(unsynced);
+            (inner.buffered, inner.unsynced_since) = (buffered, since);
             covered
         };
         // Freed without the lock: there may be many.
@@ -452,6 +454,9 @@ impl Shared {
             self.lending_failed(disk, error.clone());
             return Err(error);
         }
+        let unsynced =
+            self.options.durability == Durability::Fsync && disk.log.as_ref().is_some_and(|log| !log.is_synced());
+        self.inner().note_synced_until(unsynced.then_some(published));
         disk.remove_superseded(backend, &superseded);
         Ok(Published::Done)
     }
@@ -470,6 +475,7 @@ impl Shared {
         }
         let bytes = manifest.to_bytes();
         let mut twin = Some(next);
+        self.inner().relayed = 0;
         // ORDER: snapshot and log are durable, names included, before the manifest names them.
         let (written, failed) = self.lend(disk, &mut twin, || {
             syncing.as_ref().map_or(Ok(()), Syncing::run)?;

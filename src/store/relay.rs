@@ -41,6 +41,12 @@ impl Write {
     fn waits_for_sync(&self) -> bool {
         self.sync && self.ack != Ack::Done
     }
+
+    /// True if nothing that came after it may be told before it: if the sync fails it is taken back, and what is taken
+    /// back are the last operations. A `flush` has none.
+    fn holds_up(&self) -> bool {
+        self.waits_for_sync() && !self.ops.is_empty()
+    }
 }
 
 /// What the writer and the relay share.
@@ -124,24 +130,28 @@ impl Inner {
     }
 
     /// Tells the callers of stored writes, apart from those that wait for a sync and whoever comes after them. True if
-    /// anybody waited.
-    pub(super) fn tell_or_hold(&mut self, writes: Vec<Write>, fsync: bool) -> bool {
-        let first = writes.iter().position(|write| fsync && write.waits_for_sync());
-        let told = if self.unsynced.is_empty() || !fsync { first.unwrap_or(writes.len()) } else { 0 };
-        let mut writes = writes;
-        let held = writes.split_off(told);
-        self.unsynced.extend(held);
-        self.tell(writes)
+    /// anybody waited. Without `fsync` only calls of `sync` wait for one.
+    pub(super) fn tell_or_hold(&mut self, writes: impl IntoIterator<Item = Write>, fsync: bool) -> bool {
+        let mut behind = fsync && self.unsynced.iter().any(Write::holds_up);
+        let mut told = Vec::new();
+        for write in writes {
+            behind |= fsync && write.holds_up();
+            if behind || (write.waits_for_sync() && (fsync || write.ops.is_empty())) {
+                self.unsynced.push_back(write);
+            } else {
+                told.push(write);
+            }
+        }
+        self.tell(told)
     }
 
     /// A sync has ended that was begun after the first `synced` of the writes that wait for one: they are told, and what
     /// comes after them as far as it waits for nothing else.
-    fn tell_synced(&mut self, synced: usize) -> bool {
-        let mut rest = self.unsynced.split_off(synced.min(self.unsynced.len()));
-        let next = rest.iter().position(Write::waits_for_sync);
-        let held = rest.split_off(next.unwrap_or(rest.len()));
-        let done = std::mem::replace(&mut self.unsynced, held);
-        self.tell(done.into_iter().chain(rest).collect())
+    fn tell_synced(&mut self, synced: usize, fsync: bool) -> bool {
+        let rest = self.unsynced.split_off(synced.min(self.unsynced.len()));
+        let done: Vec<_> = std::mem::take(&mut self.unsynced).into();
+        let told = self.tell(done);
+        self.tell_or_hold(rest, fsync) || told
     }
 }
 
@@ -180,7 +190,6 @@ impl Shared {
             Some(Lent { log, twin: twin.take(), twin_failed: None, encoded: std::mem::take(&mut disk.encoded) });
         let mut inner = self.inner();
         inner.lent = true;
-        inner.relayed = 0;
         let waits = inner.can_relay();
         drop(inner);
         if waits {
@@ -302,7 +311,7 @@ impl Shared {
             self.lending_failed(disk, error.clone());
             return Err(error);
         }
-        if self.inner().tell_synced(waiting) {
+        if self.inner().tell_synced(waiting, self.syncs_buffers()) {
             self.wake();
         }
         Ok(())
@@ -315,7 +324,11 @@ impl Shared {
     }
 
     fn sync_lending(self: &Arc<Self>, disk: &mut Disk) -> Result<()> {
-        self.inner().sync_now = false;
+        {
+            let mut inner = self.inner();
+            inner.sync_now = false;
+            inner.relayed = 0;
+        }
         let Some(log) = &mut disk.log else { return Ok(()) };
         let Some(syncing) = log.begin_sync() else {
             log.sync()?;

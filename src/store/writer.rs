@@ -105,7 +105,12 @@ impl Shared {
             if self.start_parked(disk) {
                 continue;
             }
-            match self.next_step() {
+            let step = self.next_step();
+            // What was stored during that sync is synced and told before anything is taken off, archived or closed.
+            if matches!(step, Step::Undo | Step::Archive | Step::Close { .. }) && !self.inner().unsynced.is_empty() {
+                continue;
+            }
+            match step {
                 Step::Nothing => {
                     if !self.inner().has_left_over() {
                         return;

@@ -8,6 +8,7 @@
     reason = "a test that panics has failed: that is what it is for"
 )]
 
+pub mod buffered;
 pub mod faulty;
 pub mod model;
 
