@@ -22,7 +22,7 @@ const { values: flags } = parseArgs({
 /** How many the short form runs. */
 const SHORT = 2;
 /** A fault that makes a test hang is noticed. */
-const TIMEOUT_MS = 300_000;
+const TIMEOUT_MS = 600_000;
 const COPIED = ["src", "tests", "lib", "__test__", "Cargo.toml", "Cargo.lock", "build.rs", "index.js", "index.d.ts", "binding.js", "loader.js", "platform.js", "package.json", "vitest.config.js", "scripts", "reliability"];
 
 /** What a fault needs to be run: without the addon those in JavaScript cannot be. */

@@ -34,7 +34,7 @@ fn is_manifest_write(call: &Call<'_>) -> bool {
 
 #[test]
 fn what_comes_while_a_sync_takes_long_is_with_the_operating_system() {
-    let _watchdog = Watchdog::new("slow sync", 60);
+    let _watchdog = Watchdog::new("slow sync", 180);
     let disk = Faulty::new(MemoryBackend::new());
     let store = opened(disk.clone(), &buffered(WriteMode::Async, Durability::Fsync, u64::MAX, 2));
     let held = disk.hold_where(is_log_sync);
@@ -53,7 +53,7 @@ fn what_comes_while_a_sync_takes_long_is_with_the_operating_system() {
 
 #[test]
 fn what_comes_while_a_flush_takes_long_is_with_the_operating_system() {
-    let _watchdog = Watchdog::new("slow flush", 60);
+    let _watchdog = Watchdog::new("slow flush", 180);
     let disk = Faulty::new(MemoryBackend::new());
     let store = opened(disk.clone(), &buffered(WriteMode::Async, Durability::Fsync, u64::MAX, u64::MAX));
     set(&store, "a");
@@ -71,7 +71,7 @@ fn what_comes_while_a_flush_takes_long_is_with_the_operating_system() {
 
 #[test]
 fn a_write_that_waits_for_a_sync_is_told_after_one_that_began_after_it() {
-    let _watchdog = Watchdog::new("group", 60);
+    let _watchdog = Watchdog::new("group", 180);
     let disk = Faulty::new(MemoryBackend::new());
     let store = opened(disk.clone(), &buffered(WriteMode::Group, Durability::Fsync, u64::MAX, 2));
     let held = disk.hold_where(is_log_sync);
@@ -97,7 +97,7 @@ fn a_write_that_waits_for_a_sync_is_told_after_one_that_began_after_it() {
 
 #[test]
 fn a_power_cut_takes_no_more_than_a_group_of_what_was_acknowledged() {
-    let _watchdog = Watchdog::new("group bound", 60);
+    let _watchdog = Watchdog::new("group bound", 180);
     let disk = Faulty::new(MemoryBackend::new());
     let store = opened(disk.clone(), &buffered(WriteMode::Group, Durability::Fsync, u64::MAX, 3));
     let held = disk.hold_where(is_log_sync);
@@ -119,7 +119,7 @@ fn a_power_cut_takes_no_more_than_a_group_of_what_was_acknowledged() {
 
 #[test]
 fn what_comes_behind_a_second_flush_is_with_the_operating_system() {
-    let _watchdog = Watchdog::new("two flushes", 60);
+    let _watchdog = Watchdog::new("two flushes", 180);
     let disk = Faulty::new(MemoryBackend::new());
     let store = opened(disk.clone(), &buffered(WriteMode::Async, Durability::Fsync, u64::MAX, u64::MAX));
     set(&store, "a");
@@ -148,7 +148,7 @@ fn what_comes_behind_a_second_flush_is_with_the_operating_system() {
 
 #[test]
 fn a_second_flush_is_told_of_the_sync_that_failed_before_it() {
-    let _watchdog = Watchdog::new("two flushes, failing", 60);
+    let _watchdog = Watchdog::new("two flushes, failing", 180);
     let disk = Faulty::new(MemoryBackend::new());
     let store = opened(disk.clone(), &buffered(WriteMode::Async, Durability::Fsync, u64::MAX, u64::MAX));
     set(&store, "a");
@@ -168,7 +168,7 @@ fn a_second_flush_is_told_of_the_sync_that_failed_before_it() {
 
 #[test]
 fn without_a_promise_to_sync_a_flush_waits_for_no_sync() {
-    let _watchdog = Watchdog::new("flush under os", 60);
+    let _watchdog = Watchdog::new("flush under os", 180);
     let disk = Faulty::new(MemoryBackend::new());
     let store = opened(disk.clone(), &buffered(WriteMode::Async, Durability::Os, u64::MAX, u64::MAX));
     set(&store, "a");
@@ -190,7 +190,7 @@ fn without_a_promise_to_sync_a_flush_waits_for_no_sync() {
 
 #[test]
 fn a_sync_that_fails_while_more_comes_ends_everything() {
-    let _watchdog = Watchdog::new("failing sync", 60);
+    let _watchdog = Watchdog::new("failing sync", 180);
     let disk = Faulty::new(MemoryBackend::new());
     let store = opened(disk.clone(), &buffered(WriteMode::Group, Durability::Fsync, u64::MAX, 2));
     let held = disk.hold_where(is_log_sync);
@@ -213,7 +213,7 @@ fn a_sync_that_fails_while_more_comes_ends_everything() {
 
 #[test]
 fn a_full_disk_while_the_log_is_lent_takes_back_who_waits_and_tries_the_others_again() {
-    let _watchdog = Watchdog::new("full", 60);
+    let _watchdog = Watchdog::new("full", 180);
     let disk = Faulty::new(MemoryBackend::new());
     let store = opened(disk.clone(), &buffered(WriteMode::Async, Durability::Fsync, u64::MAX, 2));
     let held = disk.hold_where(is_log_sync);
@@ -233,7 +233,7 @@ fn a_full_disk_while_the_log_is_lent_takes_back_who_waits_and_tries_the_others_a
 
 #[test]
 fn what_comes_while_a_checkpoint_is_published_is_in_both_logs() {
-    let _watchdog = Watchdog::new("publication", 60);
+    let _watchdog = Watchdog::new("publication", 180);
     for (place, hold) in [is_publication as fn(&Call<'_>) -> bool, is_manifest_write].into_iter().enumerate() {
         for looks in [false, true] {
             let disk = Faulty::new(MemoryBackend::new());
@@ -276,7 +276,7 @@ fn what_comes_while_a_checkpoint_is_published_is_in_both_logs() {
 
 #[test]
 fn a_checkpoint_whose_log_does_not_take_what_comes_is_given_up() {
-    let _watchdog = Watchdog::new("twin", 60);
+    let _watchdog = Watchdog::new("twin", 180);
     let disk = Faulty::new(MemoryBackend::new());
     let store = opened(disk.clone(), &buffered(WriteMode::Async, Durability::Fsync, u64::MAX, u64::MAX));
     let log = store.manifest().active_ops.clone();
@@ -302,7 +302,7 @@ fn a_checkpoint_whose_log_does_not_take_what_comes_is_given_up() {
 
 #[test]
 fn what_comes_after_a_checkpoint_that_has_to_wait_is_stored_and_can_be_undone() {
-    let _watchdog = Watchdog::new("parked", 60);
+    let _watchdog = Watchdog::new("parked", 180);
     for mode in [WriteMode::Async, WriteMode::Group, WriteMode::Immediate] {
         for undone in 0..=2 {
             let disk = Faulty::new(MemoryBackend::new());
@@ -333,7 +333,7 @@ fn what_comes_after_a_checkpoint_that_has_to_wait_is_stored_and_can_be_undone() 
 
 #[test]
 fn an_undo_that_waits_in_the_queue_counts_for_a_checkpoint_that_begins_before_it() {
-    let _watchdog = Watchdog::new("queued undo", 60);
+    let _watchdog = Watchdog::new("queued undo", 180);
     let disk = Faulty::new(MemoryBackend::new());
     let store = opened(disk.clone(), &buffered(WriteMode::Async, Durability::Fsync, 2, u64::MAX));
     let held = disk.hold_where(is_snapshot_write);
@@ -363,7 +363,7 @@ fn an_undo_that_waits_in_the_queue_counts_for_a_checkpoint_that_begins_before_it
 
 #[test]
 fn a_checkpoint_that_has_to_wait_can_be_cancelled() {
-    let _watchdog = Watchdog::new("cancel", 60);
+    let _watchdog = Watchdog::new("cancel", 180);
     let disk = Faulty::new(MemoryBackend::new());
     let store = opened(disk.clone(), &buffered(WriteMode::Async, Durability::Os, u64::MAX, 50));
     let held = disk.hold_where(is_snapshot_write);
@@ -396,7 +396,7 @@ fn is_directory_sync(call: &Call<'_>) -> bool {
 
 #[test]
 fn a_checkpoint_that_is_called_during_a_sync_that_time_asked_for_is_made() {
-    let _watchdog = Watchdog::new("checkpoint in a sync", 60);
+    let _watchdog = Watchdog::new("checkpoint in a sync", 180);
     let disk = Faulty::new(MemoryBackend::new());
     let options = Options { group_commit_ms: 10, ..buffered(WriteMode::Async, Durability::Fsync, u64::MAX, u64::MAX) };
     let store = opened(disk.clone(), &options);
@@ -416,7 +416,7 @@ fn a_checkpoint_that_is_called_during_a_sync_that_time_asked_for_is_made() {
 
 #[test]
 fn who_waits_for_a_sync_learns_that_the_directory_could_not_be_synced() {
-    let _watchdog = Watchdog::new("directory", 60);
+    let _watchdog = Watchdog::new("directory", 180);
     let disk = Faulty::new(MemoryBackend::new());
     let store = opened(disk.clone(), &buffered(WriteMode::Group, Durability::Fsync, u64::MAX, 2));
     set(&store, "a");
@@ -434,7 +434,7 @@ fn who_waits_for_a_sync_learns_that_the_directory_could_not_be_synced() {
 
 #[test]
 fn a_write_that_sets_off_a_checkpoint_waits_for_its_sync_as_well() {
-    let _watchdog = Watchdog::new("held", 60);
+    let _watchdog = Watchdog::new("held", 180);
     let options = buffered(WriteMode::Group, Durability::Fsync, 2, 2);
     let disk = Faulty::new(MemoryBackend::new());
     let store = opened(disk.clone(), &options);
@@ -463,7 +463,7 @@ fn a_write_that_sets_off_a_checkpoint_waits_for_its_sync_as_well() {
 
 #[test]
 fn what_was_appended_during_a_sync_counts_for_the_next_one() {
-    let _watchdog = Watchdog::new("size", 60);
+    let _watchdog = Watchdog::new("size", 180);
     let disk = Faulty::new(MemoryBackend::new());
     let store = opened(disk.clone(), &buffered(WriteMode::Group, Durability::Fsync, u64::MAX, 4));
     let held = disk.hold_where(is_log_sync);
@@ -482,7 +482,7 @@ fn what_was_appended_during_a_sync_counts_for_the_next_one() {
 
 #[test]
 fn a_sync_that_was_asked_for_is_followed_by_no_other_where_none_is_promised() {
-    let _watchdog = Watchdog::new("os", 60);
+    let _watchdog = Watchdog::new("os", 180);
     let disk = Faulty::new(MemoryBackend::new());
     let options = Options { group_commit_ms: 5, ..buffered(WriteMode::Async, Durability::Os, u64::MAX, 50) };
     let store = opened(disk.clone(), &options);
@@ -503,7 +503,7 @@ fn a_sync_that_was_asked_for_is_followed_by_no_other_where_none_is_promised() {
 
 #[test]
 fn an_open_that_fails_while_it_stores_a_migration_gives_the_lock_back() {
-    let _watchdog = Watchdog::new("migration", 60);
+    let _watchdog = Watchdog::new("migration", 180);
     let disk = Faulty::new(MemoryBackend::new());
     let store = opened(disk.clone(), &Options::default());
     done(&store, Step::Change((quoted("a"), Some("1".to_owned()))));

@@ -268,7 +268,7 @@ fn stop_at(scenario: &Scenario, mode: WriteMode, durability: Durability, awaited
 
 #[test]
 fn whatever_sync_the_machine_stops_at_every_acknowledged_call_is_there_after_a_restart() {
-    let _watchdog = Watchdog::new("crash at every sync", 100);
+    let _watchdog = Watchdog::new("crash at every sync", 180);
     let mut cases = Cases::default();
     for scenario in scenarios() {
         for (mode, durability) in modes() {
@@ -369,7 +369,7 @@ fn fail_at(scenario: &Scenario, mode: WriteMode, durability: Durability, n: u64)
 
 #[test]
 fn whatever_call_fails_nothing_rejected_happens_and_everything_else_does() {
-    let _watchdog = Watchdog::new("failure at every call", 100);
+    let _watchdog = Watchdog::new("failure at every call", 180);
     let mut cases = Cases::default();
     for scenario in scenarios() {
         for (mode, durability) in modes() {
@@ -646,7 +646,7 @@ fn after_a_failed_sync_writes_are_refused_and_close_rejects_once_and_frees_the_l
 /// an earlier failure had made impossible, and everything after "nothing" went.
 #[test]
 fn a_failed_sync_takes_nothing_off_the_log_but_what_it_was_to_sync() {
-    const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
+    const PATIENCE: std::time::Duration = std::time::Duration::from_secs(120);
     let disk = Faulty::new(MemoryBackend::new());
     let options = Options { group_commit_size: 4, ..options(WriteMode::Group, Durability::Fsync, None) };
     let store = opened(disk.clone(), &options);

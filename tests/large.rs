@@ -73,7 +73,7 @@ fn scanned(store: &Store, bytes: usize) -> Vec<(String, String)> {
 
 #[test]
 fn two_threads_load_what_was_stored() {
-    let _watchdog = Watchdog::new("two_threads_load_what_was_stored", 120);
+    let _watchdog = Watchdog::new("two_threads_load_what_was_stored", 180);
     let (disk, expected) = disk();
     assert!(snapshot(&disk).1.len() > 2 << 20);
     let store = opened(disk, &keep_log());
@@ -103,7 +103,7 @@ fn an_id_that_stands_in_a_snapshot_twice_is_one_record() {
 
 #[test]
 fn damage_anywhere_in_it_is_noticed() {
-    let _watchdog = Watchdog::new("damage_anywhere_in_it_is_noticed", 120);
+    let _watchdog = Watchdog::new("damage_anywhere_in_it_is_noticed", 180);
     let (disk, _) = disk();
     let (path, sound) = snapshot(&disk);
     for at in [100, sound.len() / 3, sound.len() / 2, sound.len() - 300_000, sound.len() - 2] {

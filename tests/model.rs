@@ -345,7 +345,7 @@ proptest! {
 
     #[test]
     fn behaves_as_the_model_in_memory(options in any_options(), moves in prop::collection::vec(any_move(), 1..50)) {
-        let _watchdog = Watchdog::new("model in memory", 60);
+        let _watchdog = Watchdog::new("model in memory", 180);
         run(Place::Memory(MemoryBackend::new()), options, &moves);
     }
 }
@@ -355,7 +355,7 @@ proptest! {
 
     #[test]
     fn behaves_as_the_model_on_the_file_system(options in any_options(), moves in prop::collection::vec(any_move(), 1..40)) {
-        let _watchdog = Watchdog::new("model on the file system", 60);
+        let _watchdog = Watchdog::new("model on the file system", 180);
         run(Place::Folder(tempfile::tempdir().unwrap()), options, &moves);
     }
 }
@@ -365,7 +365,7 @@ proptest! {
 
     #[test]
     fn behaves_as_the_model_on_a_slow_disk(options in any_options(), moves in prop::collection::vec(any_move(), 1..50)) {
-        let _watchdog = Watchdog::new("model on a slow disk", 60);
+        let _watchdog = Watchdog::new("model on a slow disk", 180);
         run(Place::slow(MemoryBackend::new()), options, &moves);
     }
 }
@@ -462,7 +462,7 @@ proptest! {
         durability in prop::sample::select(&[Durability::Fsync, Durability::Os][..]),
         moves in prop::collection::vec(any_failing_move(), 1..40),
     ) {
-        let _watchdog = Watchdog::new("model where writes fail", 60);
+        let _watchdog = Watchdog::new("model where writes fail", 180);
         run_where_writes_fail(durability, &moves);
     }
 }

@@ -249,7 +249,7 @@ proptest! {
 
     #[test]
     fn sessions_with_and_without_the_records_make_the_same_store(parts in prop::collection::vec(any_part(), 1..7)) {
-        let _watchdog = Watchdog::new("sessions with and without the records", 60);
+        let _watchdog = Watchdog::new("sessions with and without the records", 180);
         let (mut disk, mut model) = (MemoryBackend::new(), Model::default());
         for part in &parts {
             (disk, model) = run_part(disk, part, model);
@@ -313,7 +313,7 @@ proptest! {
         durability in prop::sample::select(&[Durability::Fsync, Durability::Os][..]),
         steps in prop::collection::vec((any_failing_step(), any::<bool>()), 1..40),
     ) {
-        let _watchdog = Watchdog::new("writes fail without the records", 60);
+        let _watchdog = Watchdog::new("writes fail without the records", 180);
         let disk = Faulty::new(MemoryBackend::new());
         let mut model = Model::default();
         let store = opened(disk.clone(), &Options { checkpoint_on_close: checkpoint, ..Options::default() });

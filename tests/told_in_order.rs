@@ -22,7 +22,7 @@ use support::{Step, Watchdog, call, closed, eventually, history, opened, wait};
 /// lost.
 #[test]
 fn a_checkpoint_does_not_begin_a_new_group_before_its_manifest_lasts() {
-    let _watchdog = Watchdog::new("group and checkpoint", 60);
+    let _watchdog = Watchdog::new("group and checkpoint", 180);
     let disk = Faulty::new(MemoryBackend::new());
     let store = opened(disk.clone(), &buffered(WriteMode::Group, Durability::Fsync, u64::MAX, 3));
     let mut acknowledged: Vec<_> = ["a", "b"].into_iter().filter(|id| set(&store, id).is_none()).collect();
@@ -42,7 +42,7 @@ fn a_checkpoint_does_not_begin_a_new_group_before_its_manifest_lasts() {
 #[test]
 fn a_batch_that_fills_no_group_does_not_wait_for_the_sync_of_a_flush() {
     for (mode, size) in [(WriteMode::Async, u64::MAX), (WriteMode::Group, 50)] {
-        let _watchdog = Watchdog::new("batch behind a flush", 60);
+        let _watchdog = Watchdog::new("batch behind a flush", 180);
         let disk = Faulty::new(MemoryBackend::new());
         let store = opened(disk.clone(), &buffered(mode, Durability::Fsync, u64::MAX, size));
         set(&store, "a");
@@ -64,7 +64,7 @@ fn a_batch_that_fills_no_group_does_not_wait_for_the_sync_of_a_flush() {
 #[test]
 fn a_close_is_told_after_what_was_called_before_it() {
     for mode in [WriteMode::Async, WriteMode::Group] {
-        let _watchdog = Watchdog::new("close", 60);
+        let _watchdog = Watchdog::new("close", 180);
         let disk = Faulty::new(MemoryBackend::new());
         let looking: Arc<OnceLock<Weak<Store>>> = Arc::default();
         let looks = Arc::new(Mutex::new(Vec::<(Ticket, Vec<Ticket>)>::new()));
@@ -100,7 +100,7 @@ fn a_close_is_told_after_what_was_called_before_it() {
 
 #[test]
 fn an_undo_waits_until_what_it_takes_back_has_been_told() {
-    let _watchdog = Watchdog::new("undo", 60);
+    let _watchdog = Watchdog::new("undo", 180);
     let disk = Faulty::new(MemoryBackend::new());
     let store = opened(disk.clone(), &buffered(WriteMode::Group, Durability::Fsync, u64::MAX, 2));
     let held = disk.hold_where(is_log_sync);
@@ -125,7 +125,7 @@ fn an_undo_waits_until_what_it_takes_back_has_been_told() {
 
 #[test]
 fn an_archive_takes_nothing_along_that_may_still_be_rejected() {
-    let _watchdog = Watchdog::new("archive", 60);
+    let _watchdog = Watchdog::new("archive", 180);
     let disk = Faulty::new(MemoryBackend::new());
     let store = opened(disk.clone(), &buffered(WriteMode::Group, Durability::Fsync, u64::MAX, 2));
     let held = disk.hold_where(is_log_sync);

@@ -6,6 +6,7 @@ import { FsBackend } from "../../index.js";
 import { startChild } from "../support/child.js";
 import { copyOf, filesOf, temporaryDirectory, treeOf } from "../support/directory.js";
 import { manifestOf } from "../support/files.js";
+import { eventually } from "../support/patience.js";
 import { choices } from "../support/random.js";
 import { openStore, openUpstream, stateOf, withStore } from "../support/stores.js";
 
@@ -114,7 +115,7 @@ describe("others' operations", () => {
     await b.set("x", { n: 1 });
     await b.compact();
     await b.batch(() => ["y", "z"].forEach((id) => b.set(id, { n: 2 })));
-    await vi.waitFor(() => expect([...told].sort()).toEqual(["x", "y", "z"]));
+    await eventually(() => expect([...told].sort()).toEqual(["x", "y", "z"]));
     a.unwatch();
   });
 

@@ -3,6 +3,7 @@ import { describe, expect, it, vi } from "vitest";
 import { Store } from "../../index.js";
 import { rejectionOf } from "../support/errors.js";
 import { diskOf, MemoryBackend, METHOD_NAMES } from "../support/memory-backend.js";
+import { eventually } from "../support/patience.js";
 import { closedAtEnd, stateIn } from "../support/stores.js";
 
 let directories = 0;
@@ -250,11 +251,11 @@ describe.each(["group", "async"])("a background flush (%s)", (writeMode) => {
       const { store, backend } = await openOn(dir, { writeMode, groupCommitSize: 1_000, groupCommitMs: 5 });
       const failed = failOnce(backend, "appendOps", when, error);
       await Promise.all(Array.from({ length: 7 }, (_, n) => store.set(`k${n}`, { n })));
-      await vi.waitFor(() => expect(failed()).toBe(1), { interval: 2 });
+      await eventually(() => expect(failed()).toBe(1), 2);
       await new Promise((resolve) => setTimeout(resolve, 30));
       expect(await rejectionOf(Promise.resolve(store.set("refused", { n: 0 })))).toBe(error);
       expect(store.has("refused")).toBe(false);
-      await vi.waitFor(() => expect(store.getOps()).toHaveLength(diskOf(dir)?.logs.get(store.getManifest()?.activeOps ?? "")?.length ?? -1), { timeout: 5_000 });
+      await eventually(() => expect(store.getOps()).toHaveLength(diskOf(dir)?.logs.get(store.getManifest()?.activeOps ?? "")?.length ?? -1));
       await store.set("k7", { n: 7 });
       await store.flush();
       expect((await stateOf(dir)).entries).toEqual(Array.from({ length: 8 }, (_, n) => [`k${n}`, { n }]));
@@ -292,9 +293,9 @@ describe("a watch", () => {
       const failed = failOnce(backend, "readManifest", "before", error);
       const seen = [];
       reader.watch((ops) => seen.push(...ops), 1);
-      await vi.waitFor(() => expect(failed()).toBe(1));
+      await eventually(() => expect(failed()).toBe(1));
       await store.set("a", { n: 1 });
-      await vi.waitFor(() => expect(seen.map(({ id }) => id)).toEqual(["a"]));
+      await eventually(() => expect(seen.map(({ id }) => id)).toEqual(["a"]));
       expect(told).toHaveBeenCalledTimes(1);
     } finally {
       told.mockRestore();

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { beforeEach, describe, expect, it } from "vitest";
 import { filesOf, temporaryDirectory, treeOf } from "../support/directory.js";
 import { logPathOf, manifestOf } from "../support/files.js";
+import { PATIENCE_MS } from "../support/patience.js";
 import { openStore, stateOf, withStore } from "../support/stores.js";
 
 const HOUR = 3_600_000;
@@ -16,7 +17,7 @@ describe("superseded files", () => {
       const previous = manifestOf(dir);
       await store.set("a", { n });
       await store.compact();
-      await expect.poll(() => readdirSync(join(dir, "snapshots")).length, { timeout: 20_000 }).toBeLessThanOrEqual(2);
+      await expect.poll(() => readdirSync(join(dir, "snapshots")).length, { timeout: PATIENCE_MS }).toBeLessThanOrEqual(2);
       expect(existsSync(join(dir, previous.currentSnapshot))).toBe(true);
       expect(existsSync(join(dir, previous.activeOps))).toBe(true);
     }

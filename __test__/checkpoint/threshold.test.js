@@ -3,6 +3,7 @@ import { describe, expect, it } from "vitest";
 import { temporaryDirectory, treeOf } from "../support/directory.js";
 import { logLinesOf, manifestOf, snapshotLinesOf } from "../support/files.js";
 import { isNative } from "../support/implementation.js";
+import { PATIENCE_MS } from "../support/patience.js";
 import { openStore, openUpstream, stateOf, withStore, WRITE_MODES } from "../support/stores.js";
 
 const WAITING = WRITE_MODES.filter(({ options }) => options.writeMode !== "async");
@@ -128,8 +129,8 @@ describe("in async mode", () => {
     const store = await openStore(dir, { writeMode: "async", durability, checkpointThreshold: 3 });
     const { currentSnapshot } = manifestOf(dir);
     for (let n = 0; n < 7; n++) await store.set(`k${n}`, { n });
-    await expect.poll(() => manifestOf(dir).currentSnapshot, { timeout: 20_000 }).not.toBe(currentSnapshot);
-    await expect.poll(() => store.stats().opsCount, { timeout: 20_000 }).toBeLessThan(3);
+    await expect.poll(() => manifestOf(dir).currentSnapshot, { timeout: PATIENCE_MS }).not.toBe(currentSnapshot);
+    await expect.poll(() => store.stats().opsCount, { timeout: PATIENCE_MS }).toBeLessThan(3);
     expect(store.count()).toBe(7);
     await store.close();
     expect((await stateOf(dir)).entries).toHaveLength(7);

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { COMMANDS } from "../../cli/commands.js";
 import { temporaryDirectory } from "../support/directory.js";
+import { PATIENCE_MS } from "../support/patience.js";
 import { openStore } from "../support/stores.js";
 import { json, MAIN, opslog, output, ROOT } from "./run.js";
 
@@ -13,7 +14,7 @@ const NAMES = Object.keys(COMMANDS);
 
 /** @param {string[]} command */
 function works(...command) {
-  const { status } = spawnSync(command[0], command.slice(1), { stdio: "ignore", timeout: 10_000 });
+  const { status } = spawnSync(command[0], command.slice(1), { stdio: "ignore", timeout: PATIENCE_MS });
   return status === 0;
 }
 const canScript = works("script", "-qec", "true", "/dev/null");
@@ -118,7 +119,7 @@ describe("a pipe whose reader ends first", () => {
     });
     await store.close();
     const script = `"${process.execPath}" "${MAIN}" ${command} "${dir}" | head -1; echo "exit \${PIPESTATUS[0]}"`;
-    const { stdout, stderr } = spawnSync("bash", ["-c", script], { encoding: "utf8", timeout: 60_000 });
+    const { stdout, stderr } = spawnSync("bash", ["-c", script], { encoding: "utf8", timeout: PATIENCE_MS });
     expect(stderr).toBe("");
     expect(stdout).toMatch(/^.*record-0.*\nexit 0\n$/);
   });
@@ -128,7 +129,7 @@ describe("output that cannot be written", () => {
   it.skipIf(!existsSync("/dev/full"))("(needs /dev/full) ends the command with code 3 and says so", () => {
     for (const command of ["info", "list", "export"]) {
       const script = `"${process.execPath}" "${MAIN}" ${command} "${CLEAN}" > /dev/full`;
-      const { status, stderr } = spawnSync("bash", ["-c", script], { encoding: "utf8", timeout: 60_000 });
+      const { status, stderr } = spawnSync("bash", ["-c", script], { encoding: "utf8", timeout: PATIENCE_MS });
       expect([status, stderr], command).toEqual([3, expect.stringMatching(/^opslog: Output could not be written: ENOSPC.*\n {2}make room on the disk, and try again\n$/)]);
     }
   });

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { COMMANDS } from "../../cli/commands.js";
 import { temporaryDirectory } from "../support/directory.js";
+import { PATIENCE_MS } from "../support/patience.js";
 import { openStore } from "../support/stores.js";
 import { MAIN, ROOT } from "./run.js";
 
@@ -31,7 +32,7 @@ it("every example runs, one after the other", async () => {
   const cwd = await makeFolder();
   const env = { ...process.env, PATH: `${join(cwd, "bin")}:${process.env.PATH}` };
   for (const line of LINES) {
-    const { status, stderr } = spawnSync("bash", ["-o", "pipefail", "-c", line], { cwd, env, encoding: "utf8", timeout: 60_000 });
+    const { status, stderr } = spawnSync("bash", ["-o", "pipefail", "-c", line], { cwd, env, encoding: "utf8", timeout: PATIENCE_MS });
     expect([line, status, stderr]).toEqual([line, 0, ""]);
   }
   expect(LINES.length).toBeGreaterThan(15);

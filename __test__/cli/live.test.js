@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { describe, expect, it, vi } from "vitest";
 import { startChild } from "../support/child.js";
 import { temporaryDirectory, treeOf } from "../support/directory.js";
+import { PATIENCE_MS } from "../support/patience.js";
 import { openStore } from "../support/stores.js";
 import { canTrace } from "../support/strace.js";
 import { json, MAIN, opslog, output, start } from "./run.js";
@@ -42,7 +43,7 @@ describe("beside an open store", () => {
     for (const [command, ...rest] of [...READING, ["backup", join(temporaryDirectory(), "copy")]]) {
       const calls = "trace=openat,open,creat,mkdir,mkdirat,rename,renameat,renameat2,unlink,unlinkat,flock,truncate,utimensat,chmod,fchmod";
       const traced = ["-f", "-y", "-o", trace, "-e", calls, "-e", "signal=none", process.execPath, MAIN, command, dir, ...rest];
-      expect(spawnSync("strace", traced, { encoding: "utf8", timeout: 60_000 }).status, command).toBe(0);
+      expect(spawnSync("strace", traced, { encoding: "utf8", timeout: PATIENCE_MS }).status, command).toBe(0);
       const lines = readFileSync(trace, "utf8").split("\n").filter((line) => line.includes(dir));
       expect(lines.length, command).toBeGreaterThan(0);
       expect(lines.filter((line) => !/\bopenat?(\(| resumed)/.test(line) || /O_WRONLY|O_RDWR|O_CREAT|O_TRUNC/.test(line)), command).toEqual([]);
@@ -117,7 +118,7 @@ describe("beside an open store", () => {
 });
 
 describe("beside a process that does nothing but write", () => {
-  it("verify finds nothing, and each backup is the store at one moment", { timeout: 240_000 }, async () => {
+  it("verify finds nothing, and each backup is the store at one moment", { timeout: 300_000 }, async () => {
     const folder = temporaryDirectory();
     const dir = join(folder, "store");
     const writer = startChild(SCENARIOS, "writeWithoutEnd", { dir });
@@ -139,7 +140,7 @@ describe("beside a process that does nothing but write", () => {
     expect(stderr).toBe("");
   });
 
-  it("a backup of a store of agents holds what its operations build on", { timeout: 240_000 }, async () => {
+  it("a backup of a store of agents holds what its operations build on", { timeout: 300_000 }, async () => {
     const folder = temporaryDirectory();
     const dir = join(folder, "store");
     const agents = ["one", "two"].map((agentId) => startChild(SCENARIOS, "countUp", { dir, agentId }));
@@ -155,7 +156,7 @@ describe("beside a process that does nothing but write", () => {
       if (i === 0) {
         // An agent is in the manifest again as soon as it writes after another one's checkpoint.
         const live = () => json(["info", dir]).agents.map(({ id, live }) => [id, live]).sort();
-        await vi.waitFor(() => expect(live()).toEqual([["one", true], ["two", true]]), { timeout: 20_000 });
+        await vi.waitFor(() => expect(live()).toEqual([["one", true], ["two", true]]), { timeout: PATIENCE_MS });
         expect(json(["repair", dir], { exit: 4 })).toMatchObject({ code: "OPSLOG_LOCKED" });
         // A checkpoint beside them, as one of them.
         expect(json(["compact", dir]).records).toBeGreaterThan(0);

@@ -4,6 +4,7 @@ import { spawn, spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { expect, onTestFinished } from "vitest";
+import { PATIENCE_MS } from "../support/patience.js";
 
 export const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 export const MAIN = fileURLToPath(new URL("../../cli/opslog.js", import.meta.url));
@@ -25,7 +26,7 @@ export function opslog(args, { input = "", env = {}, cwd } = {}) {
     cwd,
     env: { ...ENV, ...env },
     encoding: "utf8",
-    timeout: 60_000,
+    timeout: PATIENCE_MS,
     maxBuffer: 1 << 28,
   });
   return { status, stdout, stderr };

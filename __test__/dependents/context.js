@@ -218,9 +218,9 @@ export async function watched(context, watcher) {
  * @param {string} what for the error, if it never does
  */
 export async function until(condition, what) {
-  const limit = Date.now() + 10_000;
+  const limit = Date.now() + 60_000;
   while (!condition()) {
-    if (Date.now() > limit) throw new Error(`waited 10 s for ${what}`);
+    if (Date.now() > limit) throw new Error(`waited 60 s for ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
 }

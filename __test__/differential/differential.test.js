@@ -12,7 +12,7 @@ import { observe, optionsOf, perform, sequences } from "./commands.js";
 
 const RUNS = Number(process.env.FC_RUNS ?? (isNative ? 320 : 60));
 // a run of 320 takes about 20 s on two cores
-const TIME_LIMIT_MS = Math.max(120_000, RUNS * 400);
+const TIME_LIMIT_MS = Math.max(300_000, RUNS * 1_000);
 const SEED = process.env.FC_SEED ? { seed: Number(process.env.FC_SEED) } : {};
 
 /**

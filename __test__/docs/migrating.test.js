@@ -6,6 +6,7 @@ import { fileURLToPath } from "node:url";
 import { beforeAll, beforeEach, describe, expect, it, onTestFinished } from "vitest";
 import { copyOf, makeTemporaryDirectory, removeDirectory, temporaryDirectory, treeOf } from "../support/directory.js";
 import { manifestOf } from "../support/files.js";
+import { PATIENCE_MS } from "../support/patience.js";
 import { openStore, openUpstream, withStore, withUpstream } from "../support/stores.js";
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
@@ -37,7 +38,7 @@ function run(name) {
   expect([...PROGRAMS.keys()]).toContain(name);
   const project = makeProject();
   onTestFinished(() => removeDirectory(project));
-  const { status, stdout, stderr } = spawnSync(process.execPath, [join(project, name), dir], { encoding: "utf8", timeout: 60_000 });
+  const { status, stdout, stderr } = spawnSync(process.execPath, [join(project, name), dir], { encoding: "utf8", timeout: PATIENCE_MS });
   expect(status, stderr).toBe(0);
   return stdout.trim();
 }

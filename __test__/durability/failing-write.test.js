@@ -7,6 +7,7 @@ import { runChild } from "../support/child.js";
 import { temporaryDirectory } from "../support/directory.js";
 import { rejectionOf } from "../support/errors.js";
 import { logPathOf, logTextOf } from "../support/files.js";
+import { PATIENCE_MS } from "../support/patience.js";
 import { openStore, stateIn, stateOf, withStore, WRITE_MODES } from "../support/stores.js";
 
 const SCENARIOS = new URL("./scenarios.js", import.meta.url);
@@ -160,7 +161,7 @@ describe.each(BUFFERED)("a background flush that fails ($mode)", ({ options }) =
     await expect(store.flush()).rejects.toMatchObject({ code: "EACCES" });
     await Promise.allSettled([buffered]);
     chmodSync(log, 0o644);
-    await expect.poll(() => logTextOf(dir), { timeout: 20_000 }).toContain('"b"');
+    await expect.poll(() => logTextOf(dir), { timeout: PATIENCE_MS }).toContain('"b"');
   });
 });
 

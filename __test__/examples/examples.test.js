@@ -11,6 +11,7 @@ import { fileURLToPath } from "node:url";
 import ts from "typescript";
 import { describe, expect, it } from "vitest";
 import { temporaryDirectory } from "../support/directory.js";
+import { PATIENCE_MS } from "../support/patience.js";
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 const FOLDER = join(ROOT, "examples");
@@ -45,7 +46,7 @@ describe("an example runs by itself and prints what its comments say", () => {
   it.each(EXAMPLES)("examples/%s", (name) => {
     const path = name.endsWith(".ts") ? translated(name) : join(FOLDER, name);
     const cwd = temporaryDirectory();
-    const { status, stdout, stderr } = spawnSync(process.execPath, [path], { cwd, encoding: "utf8", timeout: 60_000 });
+    const { status, stdout, stderr } = spawnSync(process.execPath, [path], { cwd, encoding: "utf8", timeout: PATIENCE_MS });
     expect(status, stderr).toBe(0);
     const promised = [...textOf(name).matchAll(/^ *console\.log\(.*\); \/\/ (.*)$/gm)].map(([, text]) => text);
     expect(stdout.split("\n").filter(Boolean)).toEqual(promised);
@@ -86,7 +87,7 @@ describe("the README", () => {
     mkdirSync(join(project, "node_modules"));
     symlinkSync(ROOT, join(project, "node_modules/opslog-native"), "dir");
     writeFileSync(join(project, "all.mjs"), `${programs.join("\n")}\nawait reader.close();\n`);
-    const { status, stdout, stderr } = spawnSync(process.execPath, ["all.mjs"], { cwd: project, encoding: "utf8", timeout: 60_000 });
+    const { status, stdout, stderr } = spawnSync(process.execPath, ["all.mjs"], { cwd: project, encoding: "utf8", timeout: PATIENCE_MS });
     expect(status, stderr).toBe(0);
     const promised = [...programs.join("\n").matchAll(/^ *console\.log\(.*\); \/\/ (.*)$/gm)].map(([, text]) => text);
     expect(stdout.split("\n").filter(Boolean)).toEqual(promised);

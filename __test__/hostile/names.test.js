@@ -76,7 +76,7 @@ describe("names that would leave the store", () => {
     );
   });
 
-  it("of agents: any id works, and its files are plain names in the store", { timeout: 120_000 }, async () => {
+  it("of agents: any id works, and its files are plain names in the store", { timeout: 300_000 }, async () => {
     await fc.assert(
       fc.asyncProperty(hostile, async (agentId) => {
         fc.pre(agentId !== "");

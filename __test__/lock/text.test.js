@@ -7,6 +7,7 @@ import { startChild } from "../support/child.js";
 import { temporaryDirectory } from "../support/directory.js";
 import { rejectionOf } from "../support/errors.js";
 import { Store, UpstreamStore } from "../support/implementation.js";
+import { PATIENCE_MS } from "../support/patience.js";
 import { closedAtEnd, openStore, stateOf, withStore } from "../support/stores.js";
 
 const SCENARIOS = new URL("./scenarios.js", import.meta.url);
@@ -66,7 +67,7 @@ describe("a lock file without a kernel lock does not block", () => {
 
   it("when its process is a zombie", async () => {
     const { pid } = await startChild(SCENARIOS, "keepZombie").next();
-    await expect.poll(() => readFileSync(`/proc/${pid}/stat`, "utf8"), { timeout: 20_000 }).toMatch(/\) Z /);
+    await expect.poll(() => readFileSync(`/proc/${pid}/stat`, "utf8"), { timeout: PATIENCE_MS }).toMatch(/\) Z /);
     leave(String(pid));
     await expectOpens();
   });

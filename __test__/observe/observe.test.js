@@ -8,6 +8,7 @@ import { runChild } from "../support/child.js";
 import { temporaryDirectory } from "../support/directory.js";
 import { logPathOf, manifestOf, snapshotPathOf } from "../support/files.js";
 import { MemoryBackend } from "../support/memory-backend.js";
+import { eventually } from "../support/patience.js";
 import { openStore, openUpstream, withStore, WRITE_MODES } from "../support/stores.js";
 
 const KEEP_LOG = { checkpointThreshold: Infinity, checkpointOnClose: false };
@@ -62,7 +63,7 @@ describe.each(WRITE_MODES)("opslog-native:commit ($mode)", ({ options }) => {
       for (let n = 0; n < 5; n++) store.set(`b${n}`, { n });
     });
     await store.flush();
-    await vi.waitFor(() => expect(sumOf(events, "operations")).toBe(10));
+    await eventually(() => expect(sumOf(events, "operations")).toBe(10));
     expect(sumOf(events, "bytes")).toBe(statSync(logPathOf(dir)).size);
     expect(sumOf(events, "commits")).toBeGreaterThan(0);
     for (const event of events) expect(event.dir).toBe(dir);
@@ -107,7 +108,7 @@ describe("opslog-native:checkpoint", () => {
     await store.set("b", {});
     await store.archive((_value, id) => id === "b");
     for (let n = 0; n < 3; n++) await store.set(`${n}`, {});
-    await vi.waitFor(() => expect(sumOf(events, "checkpoints")).toBe(3));
+    await eventually(() => expect(sumOf(events, "checkpoints")).toBe(3));
     await store.set("last", {});
     await store.close();
     expect(events.map(({ records }) => records)).toEqual([1, 1, 4, 5]);
@@ -144,7 +145,7 @@ describe("errors that no call is told", () => {
     const [lines, events, onError] = [stderr(), eventsOf("error"), vi.fn()];
     const store = await openStore(dir, { checkpointThreshold: 1, onError });
     await failCheckpoint(store);
-    await vi.waitFor(() => expect(onError).toHaveBeenCalled());
+    await eventually(() => expect(onError).toHaveBeenCalled());
     expect(onError.mock.calls[0]).toEqual([expect.objectContaining({ code: "ENOTDIR" }), "checkpoint failed, will be tried again"]);
     expect(events[0]).toMatchObject({ dir, what: "checkpoint failed, will be tried again", error: { code: "ENOTDIR" } });
     expect(lines).not.toHaveBeenCalled();
@@ -154,7 +155,7 @@ describe("errors that no call is told", () => {
     const lines = stderr();
     const store = await openStore(dir, { checkpointThreshold: 1 });
     await failCheckpoint(store);
-    await vi.waitFor(() => expect(lines).toHaveBeenCalled());
+    await eventually(() => expect(lines).toHaveBeenCalled());
     expect(lines.mock.calls[0]?.[0]).toMatch(/^opslog: checkpoint failed, will be tried again: ENOTDIR/);
   });
 
@@ -164,7 +165,7 @@ describe("errors that no call is told", () => {
     const log = logPathOf(dir);
     chmodSync(log, 0o444);
     await store.set("a", {});
-    await vi.waitFor(() => expect(onError).toHaveBeenCalled());
+    await eventually(() => expect(onError).toHaveBeenCalled());
     // It is tried again ten times a second.
     await new Promise((resolve) => setTimeout(resolve, 350));
     expect(onError.mock.calls).toEqual([[expect.objectContaining({ code: "EACCES", path: log }), expect.stringContaining("buffered writes")]]);
@@ -182,7 +183,7 @@ describe("errors that no call is told", () => {
     const reader = await openStore(dir, { readOnly: true, onError });
     renameSync(join(dir, "manifest.json"), join(dir, "elsewhere"));
     reader.watch(() => {}, 1);
-    await vi.waitFor(() => expect(onError).toHaveBeenCalledWith(expect.any(Error), "watch could not read"));
+    await eventually(() => expect(onError).toHaveBeenCalledWith(expect.any(Error), "watch could not read"));
     reader.unwatch();
     expect(lines).not.toHaveBeenCalled();
   });

@@ -10,6 +10,7 @@ import { copyOf, temporaryDirectory, treeOf } from "../support/directory.js";
 import { rejectionOf, thrownBy } from "../support/errors.js";
 import { logPathOf, logTextOf, manifestOf, snapshotPathOf } from "../support/files.js";
 import { hasFiles, isNative } from "../support/implementation.js";
+import { eventually } from "../support/patience.js";
 import { openStore, stateIn, stateOf, withStore } from "../support/stores.js";
 import { keyOf, randomSource, writeAtRandom } from "./scenarios.js";
 
@@ -22,7 +23,7 @@ const MANUAL = { durability: "os", checkpointThreshold: Infinity, checkpointOnCl
 const NATIVE = { spawn: { env: { ...process.env, OPSLOG_BACKEND: "native" } } };
 
 /** Waits until `isIt` is true. */
-const until = (isIt) => vi.waitFor(() => expect(isIt()).toBe(true), { timeout: 20_000, interval: 5 });
+const until = (isIt) => eventually(() => expect(isIt()).toBe(true), 5);
 
 /**
  * Ways to follow: each reads until `isOver`, then what is left, and adds what it got to `seen`.
@@ -646,11 +647,16 @@ describe("watch", () => {
 
   it("looks every second unless told otherwise, and takes any number of milliseconds from 0 to Infinity", async () => {
     const seen = [];
-    reader.watch((ops) => seen.push(...ops));
+    const begun = performance.now();
+    let after = 0;
+    reader.watch((ops) => {
+      after = performance.now() - begun;
+      seen.push(...ops);
+    });
     await store.set("a", { n: 1 });
-    await sleep(300);
-    expect(seen).toEqual([]);
     await until(() => seen.length === 1);
+    // timers are rounded to whole milliseconds
+    expect(after).toBeGreaterThanOrEqual(999);
     for (const interval of [0, 0.5, 1e9, 2 ** 31, Infinity, undefined]) reader.watch((ops) => seen.push(...ops), interval);
     reader.watch((ops) => seen.push(...ops), 0);
     await store.set("a", { n: 2 });

@@ -1,7 +1,8 @@
 /** CONTRACT.md 1: who is told what one of several calls of a reader or an agent has read. */
-import { describe, expect, it, vi } from "vitest";
+import { describe, expect, it } from "vitest";
 import { temporaryDirectory } from "../support/directory.js";
 import { isNative } from "../support/implementation.js";
+import { eventually } from "../support/patience.js";
 import { openStore } from "../support/stores.js";
 
 const QUIET = { checkpointThreshold: Infinity, checkpointOnClose: false };
@@ -33,7 +34,7 @@ describe.each(PAIRS)("$name", ({ writer, other }) => {
     await Promise.all([b.refresh(), b.refresh()]);
     expect(b.has("x")).toBe(true);
     await a.set("y", { n: 2 });
-    await vi.waitFor(() => expect(told).toEqual(["x", "y"]));
+    await eventually(() => expect(told).toEqual(["x", "y"]));
   });
 
   it("tells a tail that waits for its turn what the refresh before it has read", async () => {

@@ -4,8 +4,9 @@
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { Worker } from "node:worker_threads";
-import { expect, it, vi } from "vitest";
+import { expect, it } from "vitest";
 import { temporaryDirectory } from "../support/directory.js";
+import { eventually } from "../support/patience.js";
 import { openStore, withStore } from "../support/stores.js";
 
 const WORKER = new URL("./opening-worker.js", import.meta.url);
@@ -21,10 +22,10 @@ it("a worker that is terminated while it opens a store leaves no lock", async ()
     await new Promise((resolve) => worker.once("message", resolve));
     await sleep(delay);
     await worker.terminate();
-    await vi.waitFor(async () => {
+    await eventually(async () => {
       const store = await openStore(dir, { version: 2 + round, checkpointOnClose: false });
       expect(store.count()).toBe(30_000);
       await store.close();
-    }, { timeout: 5_000, interval: 20 });
+    }, 20);
   }
 });

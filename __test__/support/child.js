@@ -7,9 +7,9 @@
 import { spawn } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { onTestFinished } from "vitest";
+import { PATIENCE_MS } from "./patience.js";
 
 const MAIN = fileURLToPath(new URL("./child-main.js", import.meta.url));
-const CHILD_TIMEOUT_MS = 60_000;
 
 /**
  * @typedef {object} Child
@@ -37,7 +37,7 @@ export function startChild(scenarios, name, args = {}, { wrapper = [], spawn: op
   const text = JSON.stringify(args, (_key, value) => (value === Infinity ? "@Infinity" : value));
   const [command, ...rest] = [...wrapper, process.execPath, MAIN, scenarios.href, name, text];
   const child = spawn(command, rest, { stdio: ["pipe", "pipe", "pipe"], ...options });
-  const timer = setTimeout(() => child.kill("SIGKILL"), CHILD_TIMEOUT_MS);
+  const timer = setTimeout(() => child.kill("SIGKILL"), PATIENCE_MS);
   let stderr = "";
   let partial = "";
   let taken = 0;

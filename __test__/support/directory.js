@@ -3,12 +3,9 @@ import { createHash } from "node:crypto";
 import { cpSync, lstatSync, mkdtempSync, readdirSync, readFileSync, realpathSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
-import { onTestFinished, vi } from "vitest";
+import { onTestFinished } from "vitest";
 import { hasFiles } from "./implementation.js";
 import { copyDisk, forgetDisk, textsOf } from "./memory-backend.js";
-
-// A slow disk or a busy machine is no failure: only a test that hangs should time out.
-vi.setConfig({ testTimeout: 90_000, hookTimeout: 90_000 });
 
 /**
  * Makes a temporary directory that the caller removes.

@@ -2,6 +2,7 @@
 import { execFileSync, spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { onTestFinished } from "vitest";
+import { PATIENCE_MS } from "./patience.js";
 
 /** Whether strace works here; tests that need it are skipped, by name, where it does not. */
 export const canTrace = works("strace", ["-f", "-o", "/dev/null", "true"]);
@@ -14,7 +15,7 @@ export const canUnsharePids = works("unshare", ["--pid", "--fork", "true"]);
 
 function works(command, args) {
   try {
-    execFileSync(command, args, { stdio: "ignore", timeout: 20_000 });
+    execFileSync(command, args, { stdio: "ignore", timeout: PATIENCE_MS });
     return true;
   } catch {
     return false;
