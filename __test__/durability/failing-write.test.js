@@ -125,6 +125,9 @@ describe.each(IMMEDIATE)("a write that fails ($mode)", ({ options }) => {
   });
 });
 
+/** Milliseconds after a failure at which the writer tries again by itself (src/store/commit.rs). */
+const RETRY_MS = 100;
+
 describe.each(BUFFERED)("a background flush that fails ($mode)", ({ options }) => {
   let dir;
   let log;
@@ -145,10 +148,16 @@ describe.each(BUFFERED)("a background flush that fails ($mode)", ({ options }) =
     await expect(store.sync()).rejects.toMatchObject({ code, path: log });
     await Promise.allSettled([buffered]);
     expect(store.entries()).toEqual([["a", { n: 1 }], ["b", { n: 2 }]]);
+    const begun = performance.now();
     await expect(store.close()).rejects.toMatchObject({ code, path: log });
     expect(store.get("b")).toEqual({ n: 2 });
     mend(log);
-    await store.flush();
+    // on a busy machine the writer may have tried again before it was mended: the next call is told, once
+    const mayHaveFailedAgain = performance.now() - begun > RETRY_MS;
+    await store.flush().catch((error) => {
+      if (!mayHaveFailedAgain) throw error;
+      return store.flush();
+    });
     expect((await stateOf(dir)).entries).toEqual([["a", { n: 1 }], ["b", { n: 2 }]]);
     await store.set("c", { n: 3 });
     await store.close();
