@@ -186,6 +186,20 @@ export const MUTATIONS = [
     caughtBy: RECOVERY,
   },
   {
+    name: "an undo that is not synced cuts before its seal lasts",
+    file: "src/log/writer.rs",
+    find: "            if let Err(error) = self.sync() {\n                let _ = self.file.write(last.offset, &line);",
+    replace: "            if sync && let Err(error) = self.sync() {\n                let _ = self.file.write(last.offset, &line);",
+    caughtBy: TOLD,
+  },
+  {
+    name: "what is written after an undo goes over what a sync has covered",
+    file: "src/log/writer.rs",
+    find: "let sync = sync || last.offset < self.covered;",
+    replace: "",
+    caughtBy: UNIT,
+  },
+  {
     name: "a torn tail is not cut",
     file: "src/log/recovery.rs",
     find: "            file.truncate(self.end)?;\n",

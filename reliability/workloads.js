@@ -86,6 +86,19 @@ export const WORKLOADS = [
     ],
   },
   {
+    name: "undo-os", options: { ...NEVER, durability: "os" }, ours: true, prepare: SOME,
+    steps: [
+      ["batch", each(0, 4, (n) => set(`k${n}`, n))], ["sync"], ["undo"], ["sync"], ["undo"], ["undo"], ["sync"], set("e", 1), ["undo"], ["undo"],
+    ],
+  },
+  {
+    name: "undo-group", options: { ...NEVER, writeMode: "group", groupCommitSize: 3, groupCommitMs: 10_000 }, prepare: SOME,
+    steps: [
+      ["batch", each(0, 5, (n) => set(`k${n}`, n))], ["sync"], ["undo"], ["undo"], ["undo"], set("e", 1), set("f", 1), ["flush"],
+      ...each(0, 5, () => /** @type {Step} */ (["undo"])), set("g", 1), ["undo"],
+    ],
+  },
+  {
     name: "threshold", options: { checkpointThreshold: 3 }, prepare: SOME,
     steps: [...each(0, 7, (n) => set(`k${n}`, n)), ["batch", each(0, 4, (n) => set(`l${n}`, n))], ["delete", "a"]],
   },
@@ -99,6 +112,13 @@ export const WORKLOADS = [
   {
     name: "archive", options: NEVER, prepare: [...SOME, set("old1", 1), ["archive", "old", "s"], set("old2", 1)],
     steps: [set("new1", 1), ["archive", "new", "t"], ["archive", "old", "s"], set("new2", 1), ["archive", "new", "t"], set("z", 1)],
+  },
+  {
+    name: "lifecycle-os", options: { ...NEVER, durability: "os" }, ours: true, prepare: [...SOME, set("old1", 1)],
+    steps: [
+      set("e", 1), ["compact"], set("e", 2), ["undo"], set("f", 1), ["together", [["compact"], set("g", 1)]], ["undo"],
+      ["close"], ["open"], set("h", 1), ["sync"], ["batch", [set("i", 1), set("j", 1)]], ["undo"], ["archive", "old", "s"], set("k", 1),
+    ],
   },
   { name: "close", options: NEVER, prepare: SOME, steps: [set("e", 1), ["close"], ["open"], ["close"], ["open"], set("f", 1), ["close"]] },
   { name: "torn", options: NEVER, prepare: [...SOME, set("e", 1)], torn: 20, steps: [set("f", 1), ["close"], ["open"], set("g", 1)] },

@@ -10,13 +10,13 @@
 mod support;
 
 use opslog_native::backend::memory::MemoryBackend;
-use opslog_native::store::{Durability, Migration, Opening, Options, Store, Ticket, WriteMode};
+use opslog_native::store::{Durability, Migration, Opening, Options, Store, Ticket, Value, WriteMode};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
 use support::buffered::{after_kill, buffered, ids, is_directory_sync, is_log_sync, set};
 use support::faulty::Faulty;
 use support::model::{archive, put};
-use support::{Step, Watchdog, call, closed, eventually, history, opened, wait};
+use support::{Step, Watchdog, call, closed, done, eventually, history, log_text, opened, wait};
 
 /// Until the directory is synced after a checkpoint, a power cut brings the old log back, and what it has not synced is
 /// lost.
@@ -121,6 +121,61 @@ fn an_undo_waits_until_what_it_takes_back_has_been_told() {
     wait(&store, undo).unwrap_err();
     assert_eq!(ids(&store), ["a", "b"]);
     assert_eq!(history(&store).len(), 2);
+}
+
+/// The file may be cut on the disk before the seal is there: then the lines before it were what a crash left of a batch.
+#[test]
+fn an_undo_in_a_batch_seals_the_rest_before_it_cuts_in_every_mode() {
+    for (mode, durability) in [
+        (WriteMode::Async, Durability::Fsync),
+        (WriteMode::Group, Durability::Fsync),
+        (WriteMode::Async, Durability::Os),
+        (WriteMode::Immediate, Durability::Os),
+    ] {
+        let _watchdog = Watchdog::new("undo in a batch", 180);
+        let disk = Faulty::new(MemoryBackend::new());
+        let store = opened(disk.clone(), &buffered(mode, durability, u64::MAX, u64::MAX));
+        done(&store, Step::Batch(vec![put("a", "1"), put("b", "1"), put("c", "1")], true));
+        done(&store, Step::Flush(true));
+        let whole = log_text(&disk.disk).len();
+        let held = disk.hold_where(is_log_sync);
+        let undo = call(&store, &Step::Undo).unwrap();
+        store.kick();
+        held.until_one_waits();
+        assert_eq!(log_text(&disk.disk).len(), whole, "{mode:?} {durability:?}: nothing is cut");
+        assert_eq!(after_kill(&disk.disk), ["a", "b"], "{mode:?} {durability:?}");
+        drop(held);
+        assert_eq!(wait(&store, undo).unwrap(), Value::Bool(true));
+        assert!(log_text(&disk.disk).len() < whole);
+        assert_eq!(
+            ids(&opened(disk.disk.after_power_cut(), &Options::default())),
+            ["a", "b"],
+            "{mode:?} {durability:?}"
+        );
+        closed(store);
+    }
+}
+
+/// What is written next goes over its bytes, and a power cut could leave a part of that before lines that are good.
+#[test]
+fn an_undo_of_what_was_synced_is_synced_before_it_is_told() {
+    let _watchdog = Watchdog::new("undo of what was synced", 180);
+    let disk = Faulty::new(MemoryBackend::new());
+    let store = opened(disk.clone(), &buffered(WriteMode::Group, Durability::Fsync, u64::MAX, u64::MAX));
+    set(&store, "a");
+    set(&store, "b");
+    done(&store, Step::Flush(false));
+    set(&store, "c");
+    let held = disk.hold_where(is_log_sync);
+    assert_eq!(done(&store, Step::Undo), Value::Bool(true), "nobody was promised that it lasts");
+    let undo = call(&store, &Step::Undo).unwrap();
+    store.kick();
+    held.until_one_waits();
+    assert!(store.settled().1.is_empty());
+    drop(held);
+    assert_eq!(wait(&store, undo).unwrap(), Value::Bool(true));
+    assert_eq!(ids(&opened(disk.disk.after_power_cut(), &Options::default())), ["a"]);
+    closed(store);
 }
 
 #[test]

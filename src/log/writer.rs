@@ -59,6 +59,8 @@ pub struct Log {
     end: u64,
     /// True where something was changed and not synced since.
     dirty: bool,
+    /// Length up to which bytes may be durable because of a sync, or were there when the log was opened.
+    covered: u64,
     /// Counts changes.
     changes: u64,
     /// True where bytes of a failed write may stand after `end`.
@@ -77,7 +79,7 @@ impl Drop for Log {
 impl Log {
     /// A log whose lines are known and durable up to `end`.
     pub fn new(path: String, file: Box<dyn StorageFile>, end: u64, lines: VecDeque<LineMark>) -> Self {
-        Log { path, file, end, dirty: false, changes: 0, ragged: false, lines, last_sync: None }
+        Log { path, file, end, dirty: false, covered: end, changes: 0, ragged: false, lines, last_sync: None }
     }
 
     /// Path in the store.
@@ -183,6 +185,7 @@ impl Log {
             let began = Instant::now();
             self.file.sync()?;
             self.dirty = false;
+            self.covered = self.end;
             self.last_sync = Some(began.elapsed());
         }
         Ok(())
@@ -203,6 +206,8 @@ impl Log {
     /// A sync has been carried out without an error.
     pub fn end_sync(&mut self, syncing: &Syncing) {
         self.dirty &= self.changes != syncing.changes;
+        // What was appended meanwhile may be durable as well.
+        self.covered = self.end;
         self.last_sync = Some(syncing.began.elapsed());
     }
 
@@ -211,7 +216,8 @@ impl Log {
         self.last_sync
     }
 
-    /// Takes the last line off; with `sync` durably.
+    /// Takes the last line off; with `sync` durably, and in any case where a sync has covered it: what is appended next
+    /// goes over its bytes, and a power cut could leave a part of that with good lines of before after it.
     ///
     /// If the lines before it belong to the same batch, a blank line seals them: without it they would be taken for
     /// the rest of a batch that was cut off.
@@ -235,15 +241,17 @@ impl Log {
         }
         if seal {
             // ORDER: the seal goes over the first byte of the line, and is durable before the rest of the line goes:
-            // at no moment do the lines before it stand unsealed.
+            // at no moment do the lines before it stand unsealed. Also where the undo itself is not synced: the file may
+            // be cut on the disk before the seal is there, and the lines before it may have been synced long ago.
             self.file.write(last.offset, b"\n").map_err(write)?;
             self.touch();
-            if sync && let Err(error) = self.sync() {
+            if let Err(error) = self.sync() {
                 let _ = self.file.write(last.offset, &line);
                 return Err(AppendError::Sync(error));
             }
         }
         let end = last.offset + u64::from(seal);
+        let sync = sync || last.offset < self.covered;
         if let Err(error) = self.file.truncate(end) {
             if seal && let Err(error) = self.file.write(last.offset, &line) {
                 return Err(AppendError::Sync(error));
@@ -351,6 +359,26 @@ mod tests {
                 assert!(freeze == 1 || undone.is_err() || text == "a2\nb1\n\n", "{text:?}");
             }
         }
+    }
+
+    #[test]
+    fn what_a_sync_has_covered_is_taken_off_durably() {
+        let disk = MemoryBackend::new();
+        let mut log = log(&disk);
+        log.append(b"one\n", &[mark(1, 0, None)], true).unwrap();
+        log.append(b"two\n", &[mark(2, 0, None)], false).unwrap();
+        let syncs = disk.syncs();
+        log.take_last(false).unwrap();
+        assert_eq!(disk.syncs(), syncs, "nothing of it had to be durable");
+        log.take_last(false).unwrap();
+        assert_eq!(disk.after_power_cut().bytes("ops/ops-1.jsonl").unwrap(), b"");
+        log.append(b"1\n", &[mark(1, 0, None)], false).unwrap();
+        let syncing = log.begin_sync().unwrap();
+        log.append(b"2\n", &[mark(2, 0, None)], false).unwrap();
+        syncing.run().unwrap();
+        log.end_sync(&syncing);
+        log.take_last(false).unwrap();
+        assert_eq!(disk.after_power_cut().bytes("ops/ops-1.jsonl").unwrap(), b"1\n", "it was appended during a sync");
     }
 
     #[test]
