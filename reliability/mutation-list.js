@@ -181,15 +181,15 @@ export const MUTATIONS = [
   {
     name: "what remains of a batch after undo is not sealed",
     file: "src/log/writer.rs",
-    find: "let seal = before.is_some_and(",
-    replace: "let seal = false && before.is_some_and(",
+    find: "let seal = before.filter(",
+    replace: "let seal = before.filter(|_| false).filter(",
     caughtBy: RECOVERY,
   },
   {
     name: "an undo that is not synced cuts before its seal lasts",
     file: "src/log/writer.rs",
-    find: "            if let Err(error) = self.sync() {\n                let _ = self.file.write(last.offset, &line);",
-    replace: "            if sync && let Err(error) = self.sync() {\n                let _ = self.file.write(last.offset, &line);",
+    find: "(sync || before.offset < self.covered)",
+    replace: "sync",
     caughtBy: TOLD,
   },
   {

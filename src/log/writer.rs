@@ -231,29 +231,34 @@ impl Log {
         let Some(last) = self.lines.back().copied() else {
             return Ok(());
         };
-        let before = self.lines.len().checked_sub(2).and_then(|at| self.lines.get(at));
-        let seal = before.is_some_and(|before| before.batch.is_some_and(|remaining| remaining > 0));
+        let before = self.lines.len().checked_sub(2).and_then(|at| self.lines.get(at).copied());
+        let seal = before.filter(|before| before.batch.is_some_and(|remaining| remaining > 0));
         // What is rejected has not happened: the line is put back where it could not be taken off.
         let mut line = vec![0; usize::try_from(self.end - last.offset).unwrap_or(usize::MAX)];
         if self.file.read(last.offset, &mut line).map_err(write)? != line.len() {
             let missing = Error::corrupt(self.path.clone(), "The operation log is shorter than it was");
             return Err(AppendError::Write(missing));
         }
-        if seal {
+        if let Some(before) = seal {
             // ORDER: the seal goes over the first byte of the line, and is durable before the rest of the line goes:
             // at no moment do the lines before it stand unsealed. Also where the undo itself is not synced: the file may
-            // be cut on the disk before the seal is there, and the lines before it may have been synced long ago.
+            // be cut on the disk before the seal is there, and a batch that a sync has covered would go with it. (A
+            // batch is covered as a whole: it is one append.)
             self.file.write(last.offset, b"\n").map_err(write)?;
             self.touch();
-            if let Err(error) = self.sync() {
+            if (sync || before.offset < self.covered)
+                && let Err(error) = self.sync()
+            {
                 let _ = self.file.write(last.offset, &line);
                 return Err(AppendError::Sync(error));
             }
         }
-        let end = last.offset + u64::from(seal);
+        let end = last.offset + u64::from(seal.is_some());
         let sync = sync || last.offset < self.covered;
         if let Err(error) = self.file.truncate(end) {
-            if seal && let Err(error) = self.file.write(last.offset, &line) {
+            if seal.is_some()
+                && let Err(error) = self.file.write(last.offset, &line)
+            {
                 return Err(AppendError::Sync(error));
             }
             return Err(AppendError::Write(error));
@@ -379,6 +384,18 @@ mod tests {
         log.end_sync(&syncing);
         log.take_last(false).unwrap();
         assert_eq!(disk.after_power_cut().bytes("ops/ops-1.jsonl").unwrap(), b"1\n", "it was appended during a sync");
+    }
+
+    #[test]
+    fn the_seal_of_a_batch_that_no_sync_has_covered_waits_for_none() {
+        let disk = MemoryBackend::new();
+        let mut log = log(&disk);
+        let marks = [mark(1, 0, Some(2)), mark(2, 3, Some(1)), mark(3, 6, Some(0))];
+        log.append(b"a2\nb1\nc0\n", &marks, false).unwrap();
+        let syncs = disk.syncs();
+        log.take_last(false).unwrap();
+        assert_eq!(disk.syncs(), syncs);
+        assert_eq!(disk.bytes("ops/ops-1.jsonl").unwrap(), b"a2\nb1\n\n");
     }
 
     #[test]
