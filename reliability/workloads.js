@@ -47,6 +47,9 @@ const WRITES = [
 
 const NEVER = { checkpointThreshold: Infinity };
 
+/** So many, one by one, that the log has room afterwards (src/log/room.rs). */
+const UNTIL_ROOM = each(0, 66, (n) => ["set", `long${n}`, record(n, TEXT.repeat(5))]);
+
 /** @type {Workload[]} */
 export const WORKLOADS = [
   { name: "first", options: {}, prepare: [], steps: [set("a", 1), ["batch", [set("b", 1), set("c", 1)]], ["close"]] },
@@ -96,6 +99,20 @@ export const WORKLOADS = [
     steps: [
       ["batch", each(0, 5, (n) => set(`k${n}`, n))], ["sync"], ["undo"], ["undo"], ["undo"], set("e", 1), set("f", 1), ["flush"],
       ...each(0, 5, () => /** @type {Step} */ (["undo"])), set("g", 1), ["undo"],
+    ],
+  },
+  {
+    name: "room", options: NEVER, prepare: SOME,
+    steps: [
+      ...UNTIL_ROOM, set("e", 1), ["delete", "long3"], ["set", "long", LONG], set("f", 1), ["set", "long4", record(1, TEXT.repeat(9))],
+      ["undo"], set("g", 1), ["undo"], set("h", 1), ["close"], ["open"], set("i", 1),
+    ],
+  },
+  {
+    name: "room-left", options: { ...NEVER, checkpointOnClose: false }, prepare: SOME,
+    steps: [
+      ...UNTIL_ROOM, set("e", 1), ["batch", [set("f", 1), set("g", 1), ["delete", "long1"]]], set("h", 1),
+      ...UNTIL_ROOM, set("i", 1), ["together", [["compact"], set("j", 1)]], set("k", 1), set("l", 1), ["undo"], ["close"],
     ],
   },
   {

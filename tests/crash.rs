@@ -31,7 +31,7 @@ const LONG: &str = r#"{"text":"long enough that an update is stored as a patch",
 const LONGER: &str = r#"{"text":"long enough that an update is stored as a patch","n":2}"#;
 
 fn options(write_mode: WriteMode, durability: Durability, checkpoint_threshold: Option<u64>) -> Options {
-    Options { write_mode, durability, checkpoint_threshold, ..Options::default() }
+    Options { write_mode, durability, checkpoint_threshold, room_after: 1, ..Options::default() }
 }
 
 /// A commit to be stopped at every step.

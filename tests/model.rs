@@ -92,6 +92,7 @@ fn any_options() -> impl Strategy<Value = Options> {
         prop::sample::select(&[None, Some(1), Some(3), Some(7), Some(u64::MAX)][..]),
         prop::sample::select(&[1, 3, 50, u64::MAX][..]),
         prop::sample::select(&[1, 100, u64::MAX][..]),
+        prop::sample::select(&[0, 2, 64][..]),
         any::<bool>(),
     )
         .prop_map(
@@ -101,6 +102,7 @@ fn any_options() -> impl Strategy<Value = Options> {
                 checkpoint_threshold,
                 group_commit_size,
                 group_commit_ms,
+                room_after,
                 checkpoint_on_close,
             )| Options {
                 write_mode,
@@ -108,6 +110,7 @@ fn any_options() -> impl Strategy<Value = Options> {
                 checkpoint_threshold,
                 group_commit_size,
                 group_commit_ms,
+                room_after,
                 checkpoint_on_close,
                 ..Options::default()
             },

@@ -15,6 +15,16 @@ export async function setForever({ Store, report, dir, options }) {
   }
 }
 
+/** Sets new records of some length one after another, for ever, and reports each acknowledged one. */
+export async function setLongForever({ Store, report, dir, options }) {
+  const store = new Store();
+  await store.open(dir, options);
+  for (let n = 0; ; n++) {
+    await store.set(`k${n}`, { n, text: "x".repeat(300) });
+    report({ acknowledged: n });
+  }
+}
+
 /** Sets numbered records, ten at a time, for ever, and reports each acknowledged ten. */
 export async function setManyForever({ Store, report, dir, options }) {
   const store = new Store();

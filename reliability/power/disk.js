@@ -10,7 +10,8 @@
  * - Until then each write, truncation, creation, rename, link and unlink may have reached the disk or not, whatever
  *   the others did: later ones may be there and earlier ones missing (Pillai et al., "All File Systems Are Not Created
  *   Equal", OSDI 2014, sections 2 and 3).
- * - A write may be there in part: some of its pages, or its beginning up to any byte. Where bytes before it never
+ * - A write may be there in part: some of its pages, or its beginning up to any byte, or, over what was durable, its end
+ *   from any sector on. Where bytes before it never
  *   arrived there are zeros, and a file may have the length of a write whose bytes are missing (delayed allocation).
  * - A rename is one step: the file has its old name or its new one, and the new name has the old file or the new one
  *   (rename(2); journals and copy-on-write keep this even without any sync).

@@ -10,12 +10,16 @@ import { applied } from "./disk.js";
 
 const PAGE = 4096;
 
+/** What a disk writes at once. */
+const SECTOR = 512;
+
 /**
  * What may have arrived of one change: nothing, all, or a part.
  * @param {Change} change
+ * @param {number} length of what is durable: over that, a write's end may be there without its beginning
  * @returns {Change[][]}
  */
-function arrivals(change) {
+function arrivals(change, length) {
   if (change.kind === "length") return [[], [change]];
   const { at, bytes } = change;
   const end = at + bytes.length;
@@ -32,6 +36,12 @@ function arrivals(change) {
   for (let page = Math.ceil((at + 1) / PAGE) * PAGE; page < end; page += PAGE) pages.push(page);
   pages.forEach((page) => cuts.add(page));
   for (const cut of cuts) if (cut > at && cut < end) found.push([part(at, cut)]);
+  if (end <= length) {
+    const sectors = [];
+    for (let border = Math.ceil((at + 1) / SECTOR) * SECTOR; border < end; border += SECTOR) sectors.push(border);
+    // The first sector's end may be a write's first byte only.
+    for (const cut of new Set([at + 1, ...sectors, at + (bytes.length >> 1)])) if (cut > at && cut < end) found.push([part(cut, end)]);
+  }
   // Pages of one write arrive in any order.
   const borders = [at, ...pages, end];
   for (let gone = 0; pages.length > 0 && gone < borders.length - 1; gone++) {
@@ -91,7 +101,7 @@ export function statesOf(disk, limit, random) {
   const files = new Set([...disk.durable.values(), ...disk.names.values()]);
   for (const { names } of disk.pending) for (const [, file] of names) if (file !== null) files.add(file);
   const dirty = [...files].filter((file) => file.pending.length > 0);
-  const ways = dirty.map((file) => file.pending.map(arrivals));
+  const ways = dirty.map((file) => file.pending.map((change) => arrivals(change, file.durable.length)));
   const sizes = [...ways.flat().map((way) => way.length), ...disk.pending.map(() => 2)];
   return choices(sizes, limit, random).map((choice) => {
     let next = 0;

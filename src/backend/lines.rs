@@ -2,6 +2,7 @@
 
 use super::StorageBackend;
 use crate::error::{Error, Result};
+use crate::log::room;
 use std::io::{ErrorKind, Read};
 
 /// Files are read in pieces of this size; a longer line makes the piece longer.
@@ -10,7 +11,7 @@ const PIECE: usize = 64 << 10;
 /// A line as it stands in a file.
 #[derive(Debug, Clone, Copy)]
 pub struct Line<'a> {
-    /// Its bytes, without the newline.
+    /// Its bytes, without the newline; of a line of a log also without its room.
     pub bytes: &'a [u8],
     /// Byte at which it begins.
     pub offset: u64,
@@ -18,6 +19,8 @@ pub struct Line<'a> {
     pub number: u64,
     /// True if a newline ends it.
     pub ended: bool,
+    /// Bytes of room between its text and its newline, of a line of a log; see [`crate::log::room`].
+    pub room: u64,
 }
 
 impl Line<'_> {
@@ -26,9 +29,9 @@ impl Line<'_> {
         self.bytes.iter().all(u8::is_ascii_whitespace)
     }
 
-    /// Byte after the line and its newline.
+    /// Byte after the line, its room and its newline.
     pub fn end(&self) -> u64 {
-        self.offset + self.bytes.len() as u64 + u64::from(self.ended)
+        self.offset + self.bytes.len() as u64 + self.room + u64::from(self.ended)
     }
 }
 
@@ -45,6 +48,7 @@ pub struct Lines {
     offset: u64,
     number: u64,
     ended: bool,
+    of_log: bool,
 }
 
 impl Lines {
@@ -63,7 +67,16 @@ impl Lines {
             offset: start,
             number: 0,
             ended: false,
+            of_log: false,
         })
+    }
+
+    /// [`Lines::open`] for a log, whose lines may have room.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn of_log(backend: &dyn StorageBackend, path: &str, start: u64) -> Result<Self> {
+        Ok(Lines { of_log: true, ..Lines::open(backend, path, start)? })
     }
 
     /// The next line; `None` at the end of the file.
@@ -89,11 +102,20 @@ impl Lines {
             return Ok(None);
         }
         self.number += 1;
-        self.first = end.map_or(to, |end| end + 1);
-        self.searched = self.first;
-        self.offset += (self.first - first) as u64;
-        let bytes = self.piece.get(first..to).unwrap_or_default();
-        Ok(Some(Line { bytes, offset, number: self.number, ended: end.is_some() }))
+        let whole = self.piece.get(first..to).unwrap_or_default();
+        let (mut bytes, mut room, mut next) = (whole, 0, end.map_or(to, |end| end + 1));
+        let mut ended = end.is_some();
+        if let Some((text, tabs)) = room::split(whole).filter(|_| self.of_log) {
+            (bytes, room) = (text, tabs as u64);
+            if text.len() + tabs < whole.len() {
+                // What stands behind its room is the rest of a write that a power cut has torn: a line of its own.
+                (next, ended) = (first + text.len() + tabs, false);
+            }
+        }
+        self.first = next;
+        self.searched = next;
+        self.offset += (next - first) as u64;
+        Ok(Some(Line { bytes, offset, number: self.number, ended, room }))
     }
 
     /// The file's length, once the last line has been read.
@@ -118,7 +140,7 @@ impl Lines {
     }
 }
 
-/// Calls `each` for every line of a file from byte `start` on (where a line begins; it counts as the first), in order,
+/// Calls `each` for every line of a log from byte `start` on (where a line begins; it counts as the first), in order,
 /// and returns the file's length.
 ///
 /// # Errors
@@ -129,7 +151,7 @@ pub fn read_lines(
     start: u64,
     mut each: impl FnMut(Line<'_>) -> Result<()>,
 ) -> Result<u64> {
-    let mut lines = Lines::open(backend, path, start)?;
+    let mut lines = Lines::of_log(backend, path, start)?;
     while let Some(line) = lines.next()? {
         each(line)?;
     }

@@ -47,6 +47,7 @@ impl From<OpenOptions> for Options {
             durability: if options.durability == "os" { Durability::Os } else { Durability::Fsync },
             on_damage: if options.recovery == "skip" { OnDamage::Skip } else { OnDamage::Reject },
             agent: options.agent,
+            ..Options::default()
         }
     }
 }

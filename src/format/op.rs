@@ -104,6 +104,11 @@ fn split_crc(line: &[u8]) -> Option<(&[u8], u32)> {
     Some((covered, parse_hex(hex)?))
 }
 
+/// True if a text ends as lines with a checksum do.
+pub(crate) fn ends_with_crc(text: &[u8]) -> bool {
+    split_crc(text).is_some()
+}
+
 /// Eight lower-case hex digits.
 pub(crate) fn hex(crc: u32) -> [u8; 8] {
     let mut digits = [0; 8];

@@ -2,6 +2,7 @@
 
 pub mod reader;
 pub mod recovery;
+pub mod room;
 pub mod tail;
 pub mod writer;
 

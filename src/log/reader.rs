@@ -41,7 +41,7 @@ impl LogReader {
     /// # Errors
     /// `Io`.
     pub fn open(backend: &dyn StorageBackend, path: &str, end: u64, skip: bool) -> Result<Self> {
-        let lines = Lines::open(backend, path, 0)?;
+        let lines = Lines::of_log(backend, path, 0)?;
         let damage = Damage::new(backend.full_path(path), skip);
         Ok(LogReader { lines, first: 0, end, damage, skipped: 0, beside: None })
     }
@@ -128,7 +128,7 @@ impl LogReader {
             (start, number) = (offset + len, at);
         }
         self.end = present_end(&*beside.backend, &beside.path, self.damage.skip)?;
-        self.lines = Lines::open(&*beside.backend, &beside.path, start)?;
+        self.lines = Lines::of_log(&*beside.backend, &beside.path, start)?;
         // The rest of the last line is a blank one: it counts as none.
         self.first = number.saturating_sub(u64::from(start > 0));
         self.damage.forget();
@@ -143,7 +143,8 @@ fn present_end(backend: &dyn StorageBackend, path: &str, skip: bool) -> Result<u
         attempt += 1;
         match scan_tail(backend, path, skip) {
             Err(Error::Corrupt { .. }) if attempt < ATTEMPTS => std::thread::yield_now(),
-            other => return Ok(other?.end),
+            // What comes to stand in the room of the last line comes after it.
+            other => return other.map(|scan| scan.end - scan.room),
         }
     }
 }

@@ -49,7 +49,7 @@ impl Loaded {
     /// As [`op::parse`].
     pub fn parse(line: &[u8]) -> std::result::Result<Self, String> {
         let parsed = op::parse(line)?;
-        Ok(loaded(&Line { bytes: line, offset: 0, number: 1, ended: true }, &parsed, 0))
+        Ok(loaded(&Line { bytes: line, offset: 0, number: 1, ended: true, room: 0 }, &parsed, 0))
     }
 }
 
@@ -79,6 +79,8 @@ pub struct Scan {
     pub end: u64,
     /// True if the last line counts and lacks its newline.
     pub newline_missing: bool,
+    /// Bytes of room at the end, between the last line that counts and its newline; see [`super::room`].
+    pub room: u64,
     /// What was found.
     pub report: Report,
 }
@@ -258,11 +260,16 @@ pub fn scan_from(backend: &dyn StorageBackend, path: &str, start: u64, skip: boo
                     last.ends = true;
                 }
                 scan.end = line.end();
+                scan.room = 0;
             }
             return Ok(());
         }
         match op::parse(line.bytes) {
             Err(reason) => damage.bad(&line, reason),
+            // It was going over the room of the line before, and the byte that was to part them is not there.
+            Ok(_) if scan.newline_missing && line.offset == scan.end => {
+                damage.bad(&line, "Invalid operation: no newline before it".to_owned())
+            }
             Ok(parsed) => {
                 let start = start_of_write(&line, &parsed);
                 unfinished = match unfinished.take() {
@@ -279,6 +286,7 @@ pub fn scan_from(backend: &dyn StorageBackend, path: &str, start: u64, skip: boo
                 scan.ops.push(Loaded { begins, ..loaded(&line, &parsed, scan.end) });
                 scan.end = line.end();
                 scan.newline_missing = !line.ended;
+                scan.room = line.room;
             }
         }
         Ok(())
@@ -374,6 +382,7 @@ impl Scan {
         // Another one may end there then, where `skip` lets a damaged line of it stand.
         while self.ops.last().is_some_and(|last| !last.ends) {
             self.newline_missing = false;
+            self.room = 0;
             while let Some(last) = self.ops.pop() {
                 self.end = last.from;
                 if last.begins {
@@ -387,6 +396,7 @@ impl Scan {
     fn keep(&mut self, count: usize) {
         if let Some(first) = self.ops.get(count) {
             self.end = first.offset;
+            self.room = 0;
             self.ops.truncate(count);
             self.drop_incomplete_batch();
         }

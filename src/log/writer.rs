@@ -3,6 +3,7 @@
 //! Guarantees: a failed append leaves the file as it was (or the log says that it must be cut back first, and does so
 //! before anything else); a line is taken off so that no crash can take a neighbour with it.
 
+use super::room::Room;
 use crate::backend::{StorageBackend, StorageFile, Syncer};
 use crate::error::{Error, Result};
 use std::collections::VecDeque;
@@ -55,8 +56,10 @@ impl Syncing {
 pub struct Log {
     path: String,
     file: Box<dyn StorageFile>,
-    /// Length up to which the file holds good lines.
+    /// Length up to which the file holds good lines; with room, the last one counts as if it ended where that begins.
     end: u64,
+    /// What stands between the last line and its newline.
+    room: Room,
     /// True where something was changed and not synced since.
     dirty: bool,
     /// Length up to which bytes may be durable because of a sync, or were there when the log was opened.
@@ -65,6 +68,8 @@ pub struct Log {
     changes: u64,
     /// True where bytes of a failed write may stand after `end`.
     ragged: bool,
+    /// True if the last good line lacks its newline then: it had room.
+    unended: bool,
     lines: VecDeque<LineMark>,
     last_sync: Option<Duration>,
 }
@@ -79,7 +84,30 @@ impl Drop for Log {
 impl Log {
     /// A log whose lines are known and durable up to `end`.
     pub fn new(path: String, file: Box<dyn StorageFile>, end: u64, lines: VecDeque<LineMark>) -> Self {
-        Log { path, file, end, dirty: false, covered: end, changes: 0, ragged: false, lines, last_sync: None }
+        Log {
+            path,
+            file,
+            end,
+            room: Room::default(),
+            dirty: false,
+            covered: end,
+            changes: 0,
+            ragged: false,
+            unended: false,
+            lines,
+            last_sync: None,
+        }
+    }
+
+    /// Lets it make room once so many lines have come one by one, each synced. Not for a log that others read under a lock
+    /// and take for its length.
+    pub fn make_room_after(&mut self, lines: u64) {
+        self.room = Room::after(lines);
+    }
+
+    /// How long the file is.
+    fn len_of_file(&self) -> u64 {
+        self.end + self.room.tabs()
     }
 
     /// Path in the store.
@@ -87,7 +115,7 @@ impl Log {
         &self.path
     }
 
-    /// Length up to which the file holds good lines.
+    /// Length up to which the file holds good lines; without the room at its end.
     pub fn end(&self) -> u64 {
         self.end
     }
@@ -98,7 +126,7 @@ impl Log {
     /// # Errors
     /// `Changed`.
     pub fn check(&self) -> Result<()> {
-        match if self.ragged { Ok(()) } else { self.file.check(self.end) } {
+        match if self.ragged { Ok(()) } else { self.file.check(self.len_of_file()) } {
             Err(error @ Error::Changed { .. }) => Err(error),
             _ => Ok(()),
         }
@@ -125,7 +153,8 @@ impl Log {
         if let Some(first) = self.lines.get(keep) {
             self.end = first.offset;
             self.lines.truncate(keep);
-            self.ragged = true;
+            self.room.leave();
+            (self.ragged, self.unended) = (true, false);
             self.touch();
             let _ = self.mend();
         }
@@ -146,13 +175,27 @@ impl Log {
     /// that is possible, and nothing more may be written.
     pub fn append(&mut self, bytes: &[u8], marks: &[LineMark], sync: bool) -> std::result::Result<(), AppendError> {
         self.mend().map_err(AppendError::Write)?;
-        self.file.check(self.end).map_err(AppendError::Write)?;
+        self.file.check(self.len_of_file()).map_err(AppendError::Write)?;
+        let alone = sync && matches!(marks, [LineMark { batch: None, .. }]);
+        if !alone {
+            self.end += self.room.leave();
+        }
         let start = self.end;
-        if let Err(error) = self.file.write(start, bytes) {
-            self.ragged = true;
+        let unended = self.room.tabs() > 0;
+        let placed = if alone { self.room.place(start, bytes) } else { None };
+        let written = match &placed {
+            Some(placed) => self.file.write(placed.at, &placed.bytes),
+            None => self.file.write(start, bytes),
+        };
+        if let Err(error) = written {
+            self.room.leave();
+            (self.ragged, self.unended) = (true, unended);
             // If this fails as well, the next append tries again before it writes.
             let _ = self.mend();
             return Err(AppendError::Write(error));
+        }
+        if alone {
+            self.room.stored(bytes.len(), placed.as_ref());
         }
         self.end += bytes.len() as u64;
         self.touch();
@@ -160,7 +203,8 @@ impl Log {
         if sync && let Err(error) = self.sync() {
             self.lines.truncate(self.lines.len() - marks.len());
             self.end = start;
-            self.ragged = true;
+            self.room.leave();
+            (self.ragged, self.unended) = (true, unended);
             let _ = self.mend();
             return Err(AppendError::Sync(error));
         }
@@ -171,9 +215,32 @@ impl Log {
     fn mend(&mut self) -> Result<()> {
         if self.ragged {
             self.file.truncate(self.end)?;
-            self.ragged = false;
+            if self.unended {
+                self.end_last_line()?;
+            }
+            (self.ragged, self.unended) = (false, false);
         }
         Ok(())
+    }
+
+    /// Writes the newline of a line whose room was cut off.
+    fn end_last_line(&mut self) -> Result<()> {
+        self.file.write(self.end.saturating_sub(1), b"\n")
+    }
+
+    /// Takes the room off, for a log that is written no more; best effort: with it the log is as good.
+    pub fn take_room_off(&mut self) {
+        if self.room.tabs() == 0 || self.ragged || self.file.check(self.len_of_file()).is_err() {
+            return;
+        }
+        // ORDER: cut first. A line that lacks its newline is whole for every reader; tabs on a line of their own are not
+        // for upstream's.
+        if self.file.truncate(self.end).is_ok() {
+            self.room.leave();
+            self.touch();
+            self.unended = self.end_last_line().is_err();
+            self.ragged = self.unended;
+        }
     }
 
     /// Makes everything durable that was appended.
@@ -227,7 +294,7 @@ impl Log {
     pub fn take_last(&mut self, sync: bool) -> std::result::Result<(), AppendError> {
         let write = AppendError::Write;
         self.mend().map_err(write)?;
-        self.file.check(self.end).map_err(write)?;
+        self.file.check(self.len_of_file()).map_err(write)?;
         let Some(last) = self.lines.back().copied() else {
             return Ok(());
         };
@@ -264,7 +331,11 @@ impl Log {
             return Err(AppendError::Write(error));
         }
         self.touch();
+        let had_room = self.room.leave() > 0;
         if sync && let Err(error) = self.sync() {
+            if let Some(newline) = line.last_mut().filter(|_| had_room) {
+                *newline = b'\n';
+            }
             let _ = self.file.write(last.offset, &line);
             return Err(AppendError::Sync(error));
         }
@@ -294,6 +365,7 @@ impl Log {
         }
         let moved = self.lines.iter().skip(keep).map(|line| LineMark { offset: line.offset - start, ..*line });
         let mut copy = Log::new(path, file, self.end - start, moved.collect());
+        copy.room = self.room.of_next();
         copy.touch();
         Ok(copy)
     }
@@ -309,6 +381,9 @@ impl Log {
             }
             target.write(at - start, buffer.get(..read).unwrap_or_default())?;
             at += read as u64;
+        }
+        if self.room.tabs() > 0 && self.end > start {
+            target.write(self.end - start - 1, b"\n")?;
         }
         Ok(())
     }

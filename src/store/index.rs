@@ -138,7 +138,7 @@ impl Index {
 /// A line that begins at `offset`, without its newline.
 fn line_at(backend: &dyn StorageBackend, path: &str, offset: u64, len: u32) -> Result<Vec<u8>> {
     if len == u32::MAX {
-        let mut lines = Lines::open(backend, path, offset)?;
+        let mut lines = Lines::of_log(backend, path, offset)?;
         return Ok(lines.next()?.map(|line| line.bytes.to_vec()).unwrap_or_default());
     }
     let mut bytes = Vec::with_capacity(len as usize);

@@ -268,7 +268,11 @@ impl Opening {
             let marks = (1..).zip(&scan.ops);
             marks.map(|(seq, op)| LineMark { seq, offset: op.from, batch: op.batch }).collect()
         });
-        Ok(Log::new(path, file, len, marks))
+        let mut log = Log::new(path, file, len, marks);
+        if manifest.active_agent_ops.is_none() && self.options.syncs_each() {
+            log.make_room_after(self.options.room_after);
+        }
+        Ok(log)
     }
 
     pub(super) fn into_shared(self, manifest: Manifest, log: Option<Log>, wake: Wake) -> Shared {

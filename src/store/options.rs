@@ -57,9 +57,17 @@ pub struct Options {
     pub on_damage: OnDamage,
     /// One of several writers: its id. Its write mode is immediate.
     pub agent: Option<String>,
+    /// After so many operations that came and were synced one by one, space is written ahead in the log; see
+    /// [`crate::log::room`].
+    pub room_after: u64,
 }
 
 impl Options {
+    /// True for a single writer whose writes are synced before they are acknowledged.
+    pub(super) fn syncs_each(&self) -> bool {
+        self.agent.is_none() && self.durability == Durability::Fsync && self.write_mode == WriteMode::Immediate
+    }
+
     /// True for who reads beside others that write.
     pub(super) fn is_beside_writers(&self) -> bool {
         self.read_only || self.agent.is_some()
@@ -80,6 +88,7 @@ impl Default for Options {
             durability: Durability::default(),
             on_damage: OnDamage::default(),
             agent: None,
+            room_after: 64,
         }
     }
 }

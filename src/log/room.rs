@@ -1,0 +1,352 @@
+//! Room in a log that is synced line by line: tabs between the text of the last line and its newline.
+//!
+//! A file that grows costs its sync more than one that is written over: the file system has to store the new length as
+//! well (on ext4 with a journal the sync of one line takes more than half as long again). So where line after line comes
+//! by itself and is synced, space is written ahead: `{…}\t\t\t…\n`. The next line takes its place there,
+//! `\n{…}` over the first tabs, and the file keeps its length.
+//!
+//! At every moment each line is what it was for every reader: white space behind a JSON text is skipped (upstream's
+//! `JSON.parse`), and the last line with its room is the last line (upstream's `undo`). A JSON text holds no tab
+//! itself, and lines of ours end with their checksum: what a power cut leaves of a line that was going over tabs is told
+//! from the line before it ([`split`]).
+//!
+//! Room comes after a run of such lines only, and is small beside them. Whoever stores anything else leaves the tabs
+//! where they are.
+
+use crate::format::op;
+
+/// Lines that must have come before there is room are of at least so many bytes on average.
+const LINE: u64 = 256;
+/// Room is for about this many lines, …
+const LINES: u64 = 16;
+/// … and no more than this many bytes.
+const MOST: u64 = 64 << 10;
+/// It ends where a page of the disk ends.
+const PAGE: u64 = 4096;
+
+/// The room at the end of a log, and what it takes to have some.
+#[derive(Debug, Default)]
+pub(super) struct Room {
+    /// So many lines must have come one by one before there is any; `None`: there never is.
+    after: Option<u64>,
+    /// Tabs between the last line's text and its newline.
+    tabs: u64,
+    /// Lines that came one by one since anything else did, and their bytes.
+    run: (u64, u64),
+}
+
+/// What to write, and where.
+pub(super) struct Placed {
+    pub(super) at: u64,
+    pub(super) bytes: Vec<u8>,
+    /// Tabs behind the line then.
+    tabs: u64,
+}
+
+impl Room {
+    /// Room that is made once so many lines have come one by one.
+    pub(super) fn after(lines: u64) -> Self {
+        Room { after: Some(lines), ..Room::default() }
+    }
+
+    /// For a log that goes on with the lines of this one.
+    pub(super) fn of_next(&self) -> Self {
+        Room { after: self.after, tabs: 0, run: self.run }
+    }
+
+    /// Tabs at the end of the file, in front of the last newline.
+    pub(super) fn tabs(&self) -> u64 {
+        self.tabs
+    }
+
+    /// Where a line (with its newline) goes that comes by itself and is synced; `start`: where it begins. `None` if it is
+    /// appended as any other.
+    pub(super) fn place(&self, start: u64, line: &[u8]) -> Option<Placed> {
+        let (lines, bytes) = self.run;
+        let begins = self.after.is_some_and(|after| lines >= after && bytes >= after.saturating_mul(LINE));
+        let text = line.strip_suffix(b"\n").filter(|_| self.tabs > 0 || begins)?;
+        let len = line.len() as u64;
+        let fits = len <= self.tabs;
+        let more =
+            if fits { 0 } else { (start + len + (LINES * len).min(MOST)).next_multiple_of(PAGE) - (start + len) };
+        let mut bytes = Vec::with_capacity(line.len() + 1 + usize::try_from(more).ok()?);
+        if self.tabs > 0 {
+            bytes.push(b'\n');
+        }
+        bytes.extend_from_slice(text);
+        if !fits {
+            bytes.resize(bytes.len() + usize::try_from(more).ok()?, b'\t');
+            bytes.push(b'\n');
+        }
+        let tabs = if fits { self.tabs - len } else { more };
+        Some(Placed { at: start - u64::from(self.tabs > 0), bytes, tabs })
+    }
+
+    /// A line that came by itself was stored and is to be synced.
+    pub(super) fn stored(&mut self, len: usize, placed: Option<&Placed>) {
+        self.run = (self.run.0 + 1, self.run.1 + len as u64);
+        self.tabs = placed.map_or(0, |placed| placed.tabs);
+    }
+
+    /// Something else comes: the tabs, as many as are returned, are a part of the last line.
+    pub(super) fn leave(&mut self) -> u64 {
+        self.run = (0, 0);
+        std::mem::take(&mut self.tabs)
+    }
+}
+
+/// The text of a line of a log in front of its room, and the length of that; `None` where it has none.
+pub fn split(line: &[u8]) -> Option<(&[u8], usize)> {
+    let (text, rest) = line.split_at_checked(memchr::memchr(b'\t', line)?)?;
+    op::ends_with_crc(text).then(|| (text, rest.iter().take_while(|byte| **byte == b'\t').count()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::recovery::{Scan, scan};
+    use super::super::writer::{AppendError, LineMark, Log};
+    use super::*;
+    use crate::backend::StorageBackend;
+    use crate::backend::memory::MemoryBackend;
+    use crate::format::json::unquote;
+    use crate::format::op::push_shown_line;
+    use proptest::prelude::*;
+    use std::collections::VecDeque;
+
+    const LOG: &str = "ops/ops-1.jsonl";
+
+    fn line(id: &str, length: usize, batch: Option<u64>, write: Option<u64>) -> Vec<u8> {
+        let mut out = Vec::new();
+        let text = "x".repeat(length);
+        let shown = format!(r#"{{"ts":"t","op":"set","id":"{id}","prev":null,"data":"{text}"}}"#);
+        push_shown_line(shown.as_bytes(), batch, write, &mut out).unwrap();
+        out
+    }
+
+    fn ids(scan: &Scan) -> Vec<String> {
+        scan.ops.iter().map(|op| unquote(&op.id)).collect()
+    }
+
+    /// What upstream's reader finds: it splits at newlines, and parses what is not empty.
+    fn ids_for_upstream(bytes: &[u8]) -> Vec<String> {
+        let text = std::str::from_utf8(bytes).unwrap().trim();
+        let lines = text.split('\n').filter(|line| !line.is_empty());
+        lines
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["id"].as_str().unwrap().to_owned())
+            .collect()
+    }
+
+    fn log(disk: &MemoryBackend, after: u64) -> Log {
+        disk.put(LOG, b"");
+        let mut log = Log::new(LOG.into(), disk.open(LOG).unwrap(), 0, VecDeque::new());
+        log.make_room_after(after);
+        log
+    }
+
+    fn append(log: &mut Log, seq: u64, bytes: &[u8]) {
+        log.append(bytes, &[LineMark { seq, offset: 0, batch: None }], true).unwrap();
+    }
+
+    #[test]
+    fn lines_that_come_one_by_one_stop_growing_the_file() {
+        let disk = MemoryBackend::new();
+        let mut log = log(&disk, 2);
+        let mut lengths = Vec::new();
+        for n in 1..=20 {
+            append(&mut log, n, &line("a", 200, None, None));
+            lengths.push(disk.bytes(LOG).unwrap().len());
+        }
+        lengths.dedup();
+        assert!((3..=6).contains(&lengths.len()), "{lengths:?}");
+        assert!(lengths[2..].iter().all(|length| length.is_multiple_of(4096)), "{lengths:?}");
+        assert_eq!(log.end(), 20 * line("a", 200, None, None).len() as u64);
+        assert_eq!(ids_for_upstream(&disk.bytes(LOG).unwrap()).len(), 20);
+        log.take_room_off();
+        assert_eq!(disk.bytes(LOG).unwrap(), line("a", 200, None, None).repeat(20));
+        append(&mut log, 21, &line("a", 200, None, None));
+        assert_eq!(scan(&disk, LOG, false).unwrap().ops.len(), 21);
+    }
+
+    #[test]
+    fn what_else_comes_leaves_the_tabs_and_room_is_to_be_earned_again() {
+        let disk = MemoryBackend::new();
+        let mut log = log(&disk, 1);
+        let one = line("a", 300, None, None);
+        append(&mut log, 1, &one);
+        append(&mut log, 2, &one);
+        let len = disk.bytes(LOG).unwrap().len();
+        log.append(&one, &[LineMark { seq: 3, offset: 0, batch: None }], false).unwrap();
+        assert_eq!(disk.bytes(LOG).unwrap().len(), len + one.len());
+        append(&mut log, 4, &one);
+        assert_eq!(disk.bytes(LOG).unwrap().len(), len + 2 * one.len());
+        assert_eq!(ids(&scan(&disk, LOG, false).unwrap()).len(), 4);
+    }
+
+    #[test]
+    fn what_a_power_cut_leaves_of_a_line_takes_none_of_those_before_it() {
+        let disk = MemoryBackend::new();
+        let mut log = log(&disk, 0);
+        append(&mut log, 1, &line("a", 700, None, None));
+        append(&mut log, 2, &line("b", 700, None, None));
+        let before = disk.bytes(LOG).unwrap();
+        append(&mut log, 3, &line("c", 1500, None, None));
+        let after = disk.bytes(LOG).unwrap();
+        assert_eq!(before.len(), after.len());
+        let changed: Vec<usize> = (0..after.len()).filter(|at| before[*at] != after[*at]).collect();
+        let (first, last) = (changed[0], changed[changed.len() - 1]);
+        // From here to there on the disk, the rest not.
+        for (from, to) in (first..=last).flat_map(|cut| [(first, cut), (cut, last + 1)]) {
+            let mut bytes = before.clone();
+            bytes[from..to].copy_from_slice(&after[from..to]);
+            disk.put(LOG, &bytes);
+            let mut found = scan(&disk, LOG, false).unwrap();
+            let all = ids(&found);
+            assert!(all == ["a", "b"] || (bytes == after && all == ["a", "b", "c"]), "{from}..{to}: {all:?}");
+            found.repair(&disk).unwrap();
+            assert_eq!(ids_for_upstream(&disk.bytes(LOG).unwrap()), all, "{from}..{to}");
+            assert_eq!(found.end, disk.bytes(LOG).unwrap().len() as u64, "{from}..{to}");
+        }
+    }
+
+    #[test]
+    fn damage_in_room_is_damage_and_skipping_it_skips_nothing_else() {
+        let [a, b, c] = ["a", "b", "c"].map(|id| line(id, 9, None, None));
+        let with_room = [b.strip_suffix(b"\n").unwrap(), b"\t\t\tdamaged\t\t\n"].concat();
+        let disk = MemoryBackend::new();
+        disk.put(LOG, &[&a[..], &with_room, &c].concat());
+        let error = scan(&disk, LOG, false).unwrap_err();
+        let byte = (a.len() + b.len() + 2) as u64;
+        assert!(matches!(error, crate::Error::Corrupt { byte: Some(at), .. } if at == byte), "{error}");
+        let found = scan(&disk, LOG, true).unwrap();
+        assert_eq!((ids(&found), found.report.skipped), (vec!["a".into(), "b".into(), "c".into()], 1));
+        disk.put(LOG, &[&a[..], &with_room].concat());
+        let found = scan(&disk, LOG, false).unwrap();
+        assert_eq!((ids(&found), found.newline_missing), (vec!["a".into(), "b".into()], true));
+    }
+
+    #[test]
+    fn tabs_of_others_are_theirs() {
+        for text in
+            [&b"{\"a\":\t1}"[..], b"\t", b"\t{}", b"{\"crc\":\"0\"}\t", b"", b"{\"data\":1,\"crc\":\"0000000g\"}\t"]
+        {
+            assert_eq!(split(text), None);
+        }
+        let text = &line("a", 3, None, None)[..];
+        let text = text.strip_suffix(b"\n").unwrap();
+        assert_eq!(split(&[text, b"\t\t"].concat()), Some((text, 2)));
+        assert_eq!(split(&[text, b"\t\tx\ty"].concat()), Some((text, 2)));
+    }
+
+    #[derive(Debug, Clone)]
+    enum Move {
+        One(usize),
+        Unsynced(usize),
+        Several(usize),
+        Undo,
+        /// A changing call of the disk fails, so many calls from now.
+        Failing(u64, usize),
+        /// The log is followed by another one that begins with its last lines.
+        Copy(usize),
+        /// Its process is killed, and another one goes on.
+        Reopen,
+        Close,
+    }
+
+    fn any_move() -> impl Strategy<Value = Move> {
+        let length = || prop_oneof![8 => 0usize..400, 1 => 3000usize..9000];
+        prop_oneof![
+            12 => length().prop_map(Move::One),
+            1 => length().prop_map(Move::Unsynced),
+            1 => (2usize..5).prop_map(Move::Several),
+            2 => Just(Move::Undo),
+            2 => (1u64..4, length()).prop_map(|(call, length)| Move::Failing(call, length)),
+            1 => (0usize..4).prop_map(Move::Copy),
+            1 => Just(Move::Reopen),
+            1 => Just(Move::Close),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+        #[test]
+        fn a_log_with_room_holds_what_one_without_holds(moves in prop::collection::vec(any_move(), 1..60), after in 0u64..4) {
+            let disk = MemoryBackend::new();
+            let mut log = log(&disk, after);
+            let (mut path, mut seq, mut number) = (LOG.to_owned(), 0, 1);
+            let mut model: Vec<(u64, String)> = Vec::new();
+            for step in moves {
+                seq += 1;
+                let id = format!("k{seq}");
+                let mark = |seq, offset, batch| LineMark { seq, offset, batch };
+                match step {
+                    Move::One(length) => {
+                        append(&mut log, seq, &line(&id, length, None, None));
+                        model.push((seq, id));
+                    }
+                    Move::Unsynced(length) => {
+                        log.append(&line(&id, length, None, None), &[mark(seq, 0, None)], false).unwrap();
+                        model.push((seq, id));
+                    }
+                    Move::Several(count) => {
+                        let (mut bytes, mut marks) = (Vec::new(), Vec::new());
+                        for left in (0..count as u64).rev() {
+                            let offset = bytes.len() as u64;
+                            marks.push(mark(seq, offset, Some(left)));
+                            bytes.extend(line(&format!("k{seq}"), 20, Some(left), Some(offset)));
+                            model.push((seq, format!("k{seq}")));
+                            seq += 1;
+                        }
+                        log.append(&bytes, &marks, true).unwrap();
+                    }
+                    Move::Undo => {
+                        log.take_last(true).unwrap();
+                        model.pop();
+                    }
+                    Move::Failing(call, length) => {
+                        disk.fail_at(call);
+                        let appended = log.append(&line(&id, length, None, None), &[mark(seq, 0, None)], true);
+                        disk.fail_at(1 << 40);
+                        match appended {
+                            Ok(()) => model.push((seq, id)),
+                            Err(AppendError::Write(_)) => {}
+                            // Nothing is written to it any more.
+                            Err(AppendError::Sync(_)) => {
+                                let found = scan(&disk, &path, false).unwrap();
+                                let ids: Vec<_> = model.iter().map(|(_, id)| id.clone()).collect();
+                                prop_assert!(self::ids(&found) == ids, "{:?} {:?}", self::ids(&found), ids);
+                                return Ok(());
+                            }
+                        }
+                    }
+                    Move::Copy(keep) => {
+                        let keep = model.len().saturating_sub(keep);
+                        let through = keep.checked_sub(1).and_then(|at| model.get(at)).map_or(0, |(seq, _)| *seq);
+                        // A batch is not parted here.
+                        if model.get(keep).is_some_and(|(next, _)| *next == through) {
+                            continue;
+                        }
+                        number += 1;
+                        path = format!("ops/ops-{number}.jsonl");
+                        log = log.copy_after(through, &disk, path.clone()).unwrap();
+                        model.retain(|(seq, _)| *seq > through);
+                    }
+                    Move::Reopen => {
+                        let mut found = scan(&disk, &path, false).unwrap();
+                        found.repair(&disk).unwrap();
+                        let lines = model.iter().zip(&found.ops);
+                        let lines = lines.map(|((seq, _), op)| mark(*seq, op.offset, op.batch)).collect();
+                        log = Log::new(path.clone(), disk.open(&path).unwrap(), found.end, lines);
+                        log.make_room_after(after);
+                    }
+                    Move::Close => log.take_room_off(),
+                }
+                let found = scan(&disk, &path, false).unwrap();
+                let expected: Vec<_> = model.iter().map(|(_, id)| id.clone()).collect();
+                prop_assert_eq!(ids(&found), expected.clone());
+                prop_assert_eq!(found.report.cut, 0);
+                prop_assert_eq!(ids_for_upstream(&disk.bytes(&path).unwrap()), expected);
+                log.check().unwrap();
+            }
+        }
+    }
+}
