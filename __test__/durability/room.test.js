@@ -46,7 +46,7 @@ describe("a log that is synced set by set", () => {
     expect(lengths.size).toBeLessThan(20);
     expect(store.getOps()).toHaveLength(ids.length);
     await store.close();
-    expect(readFileSync(path, "utf8")).not.toContain("\t");
+    expect(readFileSync(path, "utf8")).toMatch(/\}\n$/);
     expect(idsOf(path)).toEqual(ids);
     expect((await openStore(dir)).entries()).toHaveLength(ids.length);
   });

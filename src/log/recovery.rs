@@ -10,6 +10,7 @@
 //! - an invalid line with valid ones after it: in a log of upstream's it is skipped and counted, as upstream does;
 //!   in a log of ours (lines with checksums around it) it is corruption
 
+use super::room;
 use crate::backend::StorageBackend;
 use crate::backend::lines::{Line, read_lines};
 use crate::error::{Error, Result};
@@ -81,6 +82,8 @@ pub struct Scan {
     pub newline_missing: bool,
     /// Bytes of room at the end, between the last line that counts and its newline; see [`super::room`].
     pub room: u64,
+    /// Bytes behind the end that are the room of a line that was not written any more: tabs on a line of their own.
+    pub loose: u64,
     /// What was found.
     pub report: Report,
 }
@@ -252,7 +255,14 @@ pub fn scan_from(backend: &dyn StorageBackend, path: &str, start: u64, skip: boo
     scan.report.path = backend.full_path(path);
     let mut damage = Damage::new(scan.report.path.clone(), skip);
     let mut unfinished: Option<Unfinished> = None;
+    let mut loose_end = None;
     let len = read_lines(backend, path, start, |line| {
+        // At `start` it is the rest of a line that was read before.
+        let is_loose = line.offset > start && room::is_loose(line.bytes) && !damage.is_open() && unfinished.is_none();
+        loose_end = is_loose.then_some(line.end());
+        if is_loose {
+            return Ok(());
+        }
         if line.is_blank() {
             // Between invalid lines it is a part of them; after a valid one it seals.
             if !damage.is_open() && unfinished.is_none() && line.ended {
@@ -291,8 +301,12 @@ pub fn scan_from(backend: &dyn StorageBackend, path: &str, start: u64, skip: boo
         }
         Ok(())
     })?;
+    let end = scan.end;
     scan.drop_incomplete_batch();
-    scan.report.cut = len - scan.end;
+    if scan.end == end && loose_end == Some(len) {
+        scan.loose = len - end;
+    }
+    scan.report.cut = len - scan.end - scan.loose;
     let invalid = unfinished.map(|write| write.run).or(damage.bad);
     scan.report.cut_lines = invalid.map_or(0, |run| run.ended);
     Ok(scan)
@@ -433,7 +447,7 @@ impl Scan {
 
     /// True if the file must be changed before anything is appended.
     pub fn needs_repair(&self) -> bool {
-        self.report.cut > 0 || self.newline_missing
+        self.report.cut > 0 || self.newline_missing || self.loose > 0
     }
 
     /// Mends the file: saves what is cut beside it, cuts, ends the last line. Durable when it returns.
@@ -449,8 +463,9 @@ impl Scan {
             self.report.saved = Some(backend.full_path(&saved));
         }
         let mut file = backend.open(&self.path)?;
-        if self.report.cut > 0 {
+        if self.report.cut > 0 || self.loose > 0 {
             file.truncate(self.end)?;
+            self.loose = 0;
         }
         if self.newline_missing {
             file.write(self.end, b"\n")?;

@@ -2,26 +2,25 @@
 //!
 //! A file that grows costs its sync more than one that is written over: the file system has to store the new length as
 //! well (on ext4 with a journal the sync of one line takes more than half as long again). So where line after line comes
-//! by itself and is synced, space is written ahead: `{…}\t\t\t…\n`. The next line takes its place there,
-//! `\n{…}` over the first tabs, and the file keeps its length.
+//! by itself and is synced, space is written ahead, up to the end of the page: `{…}\t\t\t…\n`. The next line takes its
+//! place there, and the file keeps its length: first a newline goes over the first tab, then the line over the others. So
+//! whoever reads meanwhile finds the lines before it whole. A line that does not fit begins the next page.
 //!
 //! At every moment each line is what it was for every reader: white space behind a JSON text is skipped (upstream's
 //! `JSON.parse`), and the last line with its room is the last line (upstream's `undo`). A JSON text holds no tab
 //! itself, and lines of ours end with their checksum: what a power cut leaves of a line that was going over tabs is told
 //! from the line before it ([`split`]).
 //!
-//! Room comes after a run of such lines only, and is small beside them. Whoever stores anything else leaves the tabs
+//! Room comes after a run of short lines only, and is small beside them. Whoever stores anything else leaves the tabs
 //! where they are.
 
 use crate::format::op;
 
 /// Lines that must have come before there is room are of at least so many bytes on average.
 const LINE: u64 = 256;
-/// Room is for about this many lines, …
-const LINES: u64 = 16;
-/// … and no more than this many bytes.
-const MOST: u64 = 64 << 10;
-/// It ends where a page of the disk ends.
+/// A longer line would leave too much of a page unused.
+const LONGEST: usize = 1024;
+/// What a file system writes at once.
 const PAGE: u64 = 4096;
 
 /// The room at the end of a log, and what it takes to have some.
@@ -35,11 +34,14 @@ pub(super) struct Room {
     run: (u64, u64),
 }
 
-/// What to write, and where.
+/// Where a line goes, and what is written there.
 pub(super) struct Placed {
-    pub(super) at: u64,
+    /// Tabs in front of it that stay as they are.
+    pub(super) left: u64,
+    /// True if it takes the place of others, behind a newline that is to be written first.
+    pub(super) within: bool,
     pub(super) bytes: Vec<u8>,
-    /// Tabs behind the line then.
+    /// Tabs behind it then.
     tabs: u64,
 }
 
@@ -59,27 +61,30 @@ impl Room {
         self.tabs
     }
 
-    /// Where a line (with its newline) goes that comes by itself and is synced; `start`: where it begins. `None` if it is
-    /// appended as any other.
-    pub(super) fn place(&self, start: u64, line: &[u8]) -> Option<Placed> {
-        let (lines, bytes) = self.run;
-        let begins = self.after.is_some_and(|after| lines >= after && bytes >= after.saturating_mul(LINE));
-        let text = line.strip_suffix(b"\n").filter(|_| self.tabs > 0 || begins)?;
+    /// True for a line, with its newline, that may have room.
+    pub(super) fn takes(&self, line: &[u8]) -> bool {
+        self.after.is_some() && line.len() <= LONGEST
+    }
+
+    /// Where a line goes that comes by itself and is synced; `end`: where it begins if there is place for it. `None` if it
+    /// is appended as any other.
+    pub(super) fn place(&self, end: u64, line: &[u8]) -> Option<Placed> {
         let len = line.len() as u64;
-        let fits = len <= self.tabs;
-        let more =
-            if fits { 0 } else { (start + len + (LINES * len).min(MOST)).next_multiple_of(PAGE) - (start + len) };
-        let mut bytes = Vec::with_capacity(line.len() + 1 + usize::try_from(more).ok()?);
-        if self.tabs > 0 {
-            bytes.push(b'\n');
+        let text = line.strip_suffix(b"\n")?;
+        if len <= self.tabs {
+            return Some(Placed { left: 0, within: true, bytes: text.to_vec(), tabs: self.tabs - len });
         }
+        let (lines, bytes) = self.run;
+        if !self.after.is_some_and(|after| lines >= after && bytes >= after.saturating_mul(LINE)) {
+            return None;
+        }
+        let end = end + self.tabs + len;
+        let tabs = end.next_multiple_of(PAGE) - end;
+        let mut bytes = Vec::with_capacity(line.len() + usize::try_from(tabs).ok()?);
         bytes.extend_from_slice(text);
-        if !fits {
-            bytes.resize(bytes.len() + usize::try_from(more).ok()?, b'\t');
-            bytes.push(b'\n');
-        }
-        let tabs = if fits { self.tabs - len } else { more };
-        Some(Placed { at: start - u64::from(self.tabs > 0), bytes, tabs })
+        bytes.resize(text.len() + usize::try_from(tabs).ok()?, b'\t');
+        bytes.push(b'\n');
+        Some(Placed { left: self.tabs, within: false, bytes, tabs })
     }
 
     /// A line that came by itself was stored and is to be synced.
@@ -99,6 +104,11 @@ impl Room {
 pub fn split(line: &[u8]) -> Option<(&[u8], usize)> {
     let (text, rest) = line.split_at_checked(memchr::memchr(b'\t', line)?)?;
     op::ends_with_crc(text).then(|| (text, rest.iter().take_while(|byte| **byte == b'\t').count()))
+}
+
+/// True for the room of a line that was not written any more, behind the newline that was to part it from the one before.
+pub(super) fn is_loose(line: &[u8]) -> bool {
+    !line.is_empty() && line.iter().all(|byte| *byte == b'\t')
 }
 
 #[cfg(test)]
@@ -157,12 +167,13 @@ mod tests {
             lengths.push(disk.bytes(LOG).unwrap().len());
         }
         lengths.dedup();
-        assert!((3..=6).contains(&lengths.len()), "{lengths:?}");
+        assert_eq!(lengths.len(), 2 + (20 * line("a", 200, None, None).len()).div_ceil(4096), "{lengths:?}");
         assert!(lengths[2..].iter().all(|length| length.is_multiple_of(4096)), "{lengths:?}");
-        assert_eq!(log.end(), 20 * line("a", 200, None, None).len() as u64);
         assert_eq!(ids_for_upstream(&disk.bytes(LOG).unwrap()).len(), 20);
         log.take_room_off();
-        assert_eq!(disk.bytes(LOG).unwrap(), line("a", 200, None, None).repeat(20));
+        let left: Vec<u8> = disk.bytes(LOG).unwrap().into_iter().filter(|byte| *byte != b'\t').collect();
+        assert_eq!(left, line("a", 200, None, None).repeat(20));
+        assert!(disk.bytes(LOG).unwrap().ends_with(b"}\n"));
         append(&mut log, 21, &line("a", 200, None, None));
         assert_eq!(scan(&disk, LOG, false).unwrap().ops.len(), 21);
     }
@@ -189,7 +200,7 @@ mod tests {
         append(&mut log, 1, &line("a", 700, None, None));
         append(&mut log, 2, &line("b", 700, None, None));
         let before = disk.bytes(LOG).unwrap();
-        append(&mut log, 3, &line("c", 1500, None, None));
+        append(&mut log, 3, &line("c", 900, None, None));
         let after = disk.bytes(LOG).unwrap();
         assert_eq!(before.len(), after.len());
         let changed: Vec<usize> = (0..after.len()).filter(|at| before[*at] != after[*at]).collect();
@@ -206,6 +217,29 @@ mod tests {
             assert_eq!(ids_for_upstream(&disk.bytes(LOG).unwrap()), all, "{from}..{to}");
             assert_eq!(found.end, disk.bytes(LOG).unwrap().len() as u64, "{from}..{to}");
         }
+    }
+
+    #[test]
+    fn a_newline_without_the_line_after_it_leaves_room_that_is_taken_off_and_told_to_nobody() {
+        let disk = MemoryBackend::new();
+        let mut log = log(&disk, 0);
+        append(&mut log, 1, &line("a", 300, None, None));
+        append(&mut log, 2, &line("b", 300, None, None));
+        let end = log.end() as usize;
+        let mut bytes = disk.bytes(LOG).unwrap();
+        bytes[end - 1] = b'\n';
+        disk.put(LOG, &bytes);
+        assert_eq!(ids_for_upstream(&bytes), ["a", "b"]);
+        let mut found = scan(&disk, LOG, false).unwrap();
+        assert!(found.needs_repair());
+        found.repair(&disk).unwrap();
+        assert_eq!((found.end, found.report.cut, found.report.saved), (end as u64, 0, None));
+        assert_eq!(disk.bytes(LOG).unwrap(), &bytes[..end]);
+        assert_eq!(disk.files(), [LOG]);
+        // Others may have gone on behind it.
+        disk.put(LOG, &[&bytes[..], &line("c", 1, None, None)].concat());
+        let found = scan(&disk, LOG, false).unwrap();
+        assert_eq!((ids(&found), found.needs_repair()), (vec!["a".into(), "b".into(), "c".into()], false));
     }
 
     #[test]

@@ -90,6 +90,9 @@ mod tests {
         /// The first lines of a batch, sealed after an undo.
         Sealed(usize),
         Blank,
+        /// A line with room, and room on a line of its own.
+        Room(usize),
+        Loose,
     }
 
     fn any_part() -> impl Strategy<Value = Part> {
@@ -99,6 +102,8 @@ mod tests {
             2 => (2u64..6, length.clone()).prop_map(|(lines, length)| Part::Batch(lines, length)),
             1 => length.prop_map(Part::Sealed),
             1 => Just(Part::Blank),
+            1 => (1usize..9000).prop_map(Part::Room),
+            1 => Just(Part::Loose),
         ]
     }
 
@@ -108,7 +113,7 @@ mod tests {
         fn the_end_is_what_it_is_when_the_whole_log_is_read(
             parts in prop::collection::vec(any_part(), 0..25),
             cut in prop_oneof![Just(0usize), 1usize..2000],
-            foreign in prop::sample::select(&["", "x", "\n", "foreign\n", "{}\n\n", "foreign\nmore"][..]),
+            foreign in prop::sample::select(&["", "x", "\t\t", "\tx\t\n", "\n", "foreign\n", "{}\n\n", "foreign\nmore"][..]),
         ) {
             let mut bytes = Vec::new();
             for part in parts {
@@ -121,6 +126,13 @@ mod tests {
                         bytes.push(b'\n');
                     }
                     Part::Blank => bytes.push(b'\n'),
+                    Part::Room(tabs) => {
+                        push(&mut bytes, 10, None);
+                        bytes.pop();
+                        bytes.resize(bytes.len() + tabs, b'\t');
+                        bytes.push(b'\n');
+                    }
+                    Part::Loose => bytes.extend_from_slice(b"\t\t\t\n"),
                 }
             }
             bytes.truncate(bytes.len().saturating_sub(cut));
@@ -129,7 +141,7 @@ mod tests {
             disk.put(LOG, &bytes);
             let (whole, tail) = (scan(&disk, LOG, false).unwrap(), scan_tail(&disk, LOG, false).unwrap());
             prop_assert_eq!(tail.end, whole.end);
-            prop_assert_eq!(tail.newline_missing, whole.newline_missing);
+            prop_assert_eq!((tail.newline_missing, tail.room, tail.loose), (whole.newline_missing, whole.room, whole.loose));
             prop_assert_eq!(tail.report, whole.report);
         }
     }

@@ -176,20 +176,22 @@ impl Log {
     pub fn append(&mut self, bytes: &[u8], marks: &[LineMark], sync: bool) -> std::result::Result<(), AppendError> {
         self.mend().map_err(AppendError::Write)?;
         self.file.check(self.len_of_file()).map_err(AppendError::Write)?;
-        let alone = sync && matches!(marks, [LineMark { batch: None, .. }]);
-        if !alone {
-            self.end += self.room.leave();
-        }
-        let start = self.end;
-        let unended = self.room.tabs() > 0;
-        let placed = if alone { self.room.place(start, bytes) } else { None };
-        let written = match &placed {
-            Some(placed) => self.file.write(placed.at, &placed.bytes),
-            None => self.file.write(start, bytes),
+        let alone = sync && matches!(marks, [LineMark { batch: None, .. }]) && self.room.takes(bytes);
+        let placed = if alone { self.room.place(self.end, bytes) } else { None };
+        self.end += match &placed {
+            Some(placed) => placed.left,
+            None if alone => self.room.tabs(),
+            None => self.room.leave(),
         };
+        let start = self.end;
+        let within = placed.as_ref().is_some_and(|placed| placed.within);
+        // ORDER: the newline first, for who reads meanwhile: without it the line before would not be one.
+        let parted = if within { self.end_last_line() } else { Ok(()) };
+        let place = placed.as_ref().map_or(bytes, |placed| &placed.bytes);
+        let written = parted.and_then(|()| self.file.write(start, place));
         if let Err(error) = written {
             self.room.leave();
-            (self.ragged, self.unended) = (true, unended);
+            (self.ragged, self.unended) = (true, within);
             // If this fails as well, the next append tries again before it writes.
             let _ = self.mend();
             return Err(AppendError::Write(error));
@@ -204,7 +206,7 @@ impl Log {
             self.lines.truncate(self.lines.len() - marks.len());
             self.end = start;
             self.room.leave();
-            (self.ragged, self.unended) = (true, unended);
+            (self.ragged, self.unended) = (true, within);
             let _ = self.mend();
             return Err(AppendError::Sync(error));
         }
