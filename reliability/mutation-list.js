@@ -174,8 +174,8 @@ export const MUTATIONS = [
   {
     name: "what a failed write left is not cut off the log",
     file: "src/log/writer.rs",
-    find: "        if let Err(error) = self.file.write(start, bytes) {\n            self.ragged = true;",
-    replace: "        if let Err(error) = self.file.write(start, bytes) {",
+    find: "            self.room.leave();\n            (self.ragged, self.unended) = (true, within);\n            // If this",
+    replace: "            self.room.leave();\n            // If this",
     caughtBy: CRASH,
   },
   {
@@ -196,6 +196,27 @@ export const MUTATIONS = [
     name: "what is written after an undo goes over what a sync has covered",
     file: "src/log/writer.rs",
     find: "let sync = sync || last.offset < self.covered;",
+    replace: "",
+    caughtBy: UNIT,
+  },
+  {
+    name: "what a power cut leaves of a line in room takes the line before it along",
+    file: "src/backend/lines.rs",
+    find: "room::split(whole).filter(|_| self.of_log)",
+    replace: "room::split(whole).filter(|(text, tabs)| self.of_log && text.len() + tabs == whole.len())",
+    caughtBy: UNIT,
+  },
+  {
+    name: "a line in room is not parted from the one before",
+    file: "src/log/writer.rs",
+    find: "let parted = if within { self.end_last_line() } else { Ok(()) };",
+    replace: "let parted: Result<()> = Ok(());",
+    caughtBy: UNIT,
+  },
+  {
+    name: "what a failed write in room left is cut off with the newline of the line before",
+    file: "src/log/writer.rs",
+    find: "            if self.unended {\n                self.end_last_line()?;\n            }\n",
     replace: "",
     caughtBy: UNIT,
   },
@@ -223,8 +244,8 @@ export const MUTATIONS = [
   {
     name: "half a batch counts",
     file: "src/log/recovery.rs",
-    find: "    scan.drop_incomplete_batch();\n    scan.report.cut",
-    replace: "    scan.report.cut",
+    find: "    scan.drop_incomplete_batch();\n    if scan.end == end",
+    replace: "    if scan.end == end",
     caughtBy: RECOVERY,
   },
   {
