@@ -81,6 +81,16 @@ function addStore(dir, n) {
   add("directory", whole, flags);
 }
 
+/**
+ * Adds logs whose lines have room (src/log/room.rs), and what a crash may leave of one.
+ *
+ * @param {string[]} lines lines of a log
+ */
+function addRoom([one = "", two = "", three = ""]) {
+  const logs = [`${one}\n${two}\t\t\t\n${three}\n`, `${one}\t\t\n`, `${one}\n\t\t\t\n`, `${one}\t\t${three.slice(9)}\t\n`, `${one}\t${two}\n`];
+  for (const log of logs) for (const flags of [SEALED, SEALED | 16, SEALED | WRITERS]) add("log", log, flags);
+}
+
 const dir = mkdtempSync(join(realpathSync(tmpdir()), "opslog-corpus-"));
 try {
   const store = /** @type {Store<any>} */ (new Store());
@@ -96,6 +106,7 @@ try {
     void store.delete("b");
   });
   addStore(dir, 8);
+  addRoom(readFileSync(join(dir, store.getManifest()?.activeOps ?? ""), "utf8").split("\n"));
   await store.undo();
   await store.archive((_value, id) => id === "c", "s");
   await store.set("d", 1);

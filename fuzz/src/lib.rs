@@ -86,9 +86,9 @@ pub fn disk(files: &[(&str, &[u8])]) -> MemoryBackend {
 /// Lines with their checksums put right, so that what a fuzzer changed in them is looked at.
 pub fn sealed(lines: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(lines.len());
-    for line in lines.split_inclusive(|byte| *byte == b'\n') {
-        let ended = line.ends_with(b"\n");
-        let text = &line[..line.len() - usize::from(ended)];
+    for line in lines.split_inclusive(|byte| matches!(byte, b'\n' | b'\t')) {
+        let end = line.iter().rev().take_while(|byte| matches!(byte, b'\n' | b'\t')).count();
+        let (text, end) = line.split_at(line.len() - end);
         let at = text.len().saturating_sub(b",\"crc\":\"00000000\"}".len());
         if text[at..].starts_with(b",\"crc\":\"") {
             let crc = crc32c::crc32c(&text[..at]);
@@ -97,9 +97,7 @@ pub fn sealed(lines: &[u8]) -> Vec<u8> {
         } else {
             out.extend_from_slice(text);
         }
-        if ended {
-            out.push(b'\n');
-        }
+        out.extend_from_slice(end);
     }
     out
 }

@@ -21,6 +21,8 @@ pub struct Line<'a> {
     pub ended: bool,
     /// Bytes of room between its text and its newline, of a line of a log; see [`crate::log::room`].
     pub room: u64,
+    /// True where it stands behind the room of another line, without a newline between.
+    pub torn: bool,
 }
 
 impl Line<'_> {
@@ -49,6 +51,7 @@ pub struct Lines {
     number: u64,
     ended: bool,
     of_log: bool,
+    torn: bool,
 }
 
 impl Lines {
@@ -68,6 +71,7 @@ impl Lines {
             number: 0,
             ended: false,
             of_log: false,
+            torn: false,
         })
     }
 
@@ -105,17 +109,19 @@ impl Lines {
         let whole = self.piece.get(first..to).unwrap_or_default();
         let (mut bytes, mut room, mut next) = (whole, 0, end.map_or(to, |end| end + 1));
         let mut ended = end.is_some();
+        let torn = std::mem::take(&mut self.torn);
         if let Some((text, tabs)) = room::split(whole).filter(|_| self.of_log) {
             (bytes, room) = (text, tabs as u64);
             if text.len() + tabs < whole.len() {
                 // What stands behind its room is the rest of a write that a power cut has torn: a line of its own.
                 (next, ended) = (first + text.len() + tabs, false);
+                self.torn = true;
             }
         }
         self.first = next;
         self.searched = next;
         self.offset += (next - first) as u64;
-        Ok(Some(Line { bytes, offset, number: self.number, ended, room }))
+        Ok(Some(Line { bytes, offset, number: self.number, ended, room, torn }))
     }
 
     /// The file's length, once the last line has been read.

@@ -3,7 +3,7 @@
 //! Invalid lines are judged as recovery judges them. Beside a writer a log may change while it is read, at its end only:
 //! what looks damaged is read again, from the last line on that still stands.
 
-use super::recovery::{Damage, Loaded, loaded};
+use super::recovery::{Damage, Loaded, loaded, parse};
 use super::tail::scan_tail;
 use crate::backend::StorageBackend;
 use crate::backend::lines::{Line, Lines};
@@ -90,7 +90,7 @@ impl LogReader {
             if line.is_blank() {
                 continue;
             }
-            let parsed = match op::parse(line.bytes) {
+            let parsed = match parse(&line) {
                 Ok(parsed) => parsed,
                 Err(reason) => {
                     self.damage.bad(&line, reason);

@@ -50,7 +50,7 @@ impl Loaded {
     /// As [`op::parse`].
     pub fn parse(line: &[u8]) -> std::result::Result<Self, String> {
         let parsed = op::parse(line)?;
-        Ok(loaded(&Line { bytes: line, offset: 0, number: 1, ended: true, room: 0 }, &parsed, 0))
+        Ok(loaded(&Line { bytes: line, offset: 0, number: 1, ended: true, room: 0, torn: false }, &parsed, 0))
     }
 }
 
@@ -223,6 +223,17 @@ struct Unfinished {
     start: u64,
 }
 
+/// Reads a line of a log.
+///
+/// # Errors
+/// As [`op::parse`]; a line that was going over the room of another one counts only with the newline that parts them.
+pub(crate) fn parse<'a>(line: &Line<'a>) -> std::result::Result<op::Line<'a>, String> {
+    if line.torn {
+        return Err("Invalid operation: no newline before it".to_owned());
+    }
+    op::parse(line.bytes)
+}
+
 /// Where the write begins that a line belongs to, one of several lines. `None` also where it began in another log.
 pub(crate) fn start_of_write(line: &Line<'_>, parsed: &op::Line<'_>) -> Option<u64> {
     line.offset.checked_sub(parsed.write?)
@@ -270,16 +281,13 @@ pub fn scan_from(backend: &dyn StorageBackend, path: &str, start: u64, skip: boo
                     last.ends = true;
                 }
                 scan.end = line.end();
+                scan.newline_missing = false;
                 scan.room = 0;
             }
             return Ok(());
         }
-        match op::parse(line.bytes) {
+        match parse(&line) {
             Err(reason) => damage.bad(&line, reason),
-            // It was going over the room of the line before, and the byte that was to part them is not there.
-            Ok(_) if scan.newline_missing && line.offset == scan.end => {
-                damage.bad(&line, "Invalid operation: no newline before it".to_owned())
-            }
             Ok(parsed) => {
                 let start = start_of_write(&line, &parsed);
                 unfinished = match unfinished.take() {

@@ -5,11 +5,10 @@
 //! so that everything that recovery says of a bad tail holds. A last write that is longer than the first window is trusted
 //! by its end: what is missing in it is found when the log is read, which comes before anything is appended.
 
-use super::recovery::{Scan, scan_from, start_of_write};
+use super::recovery::{Scan, parse, scan_from, start_of_write};
 use crate::backend::StorageBackend;
 use crate::backend::lines::read_lines;
 use crate::error::{Error, Result};
-use crate::format::op;
 
 /// The first window; a batch or a line that is longer makes it larger.
 const WINDOW: u64 = 64 * 1024;
@@ -42,7 +41,7 @@ fn trusted_line(backend: &dyn StorageBackend, path: &str) -> Result<u64> {
             if std::mem::take(&mut is_part) {
                 return Ok(());
             }
-            let Ok(parsed) = op::parse(line.bytes) else { return Ok(()) };
+            let Ok(parsed) = parse(&line) else { return Ok(()) };
             // A line says nothing of what stands before it in its write, until another write follows.
             let write = start_of_write(&line, &parsed);
             if parsed.batch.is_none_or(|remaining| remaining == 0) {

@@ -220,5 +220,12 @@ fn line_at(bytes: &[u8], at: usize) -> Line<'_> {
     let rest = bytes.get(start..).unwrap_or_default();
     let len = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
     let number = memchr::memchr_iter(b'\n', before).count() as u64 + 1;
-    Line { bytes: rest.get(..len).unwrap_or_default(), offset: start as u64, number, ended: len < rest.len(), room: 0 }
+    Line {
+        bytes: rest.get(..len).unwrap_or_default(),
+        offset: start as u64,
+        number,
+        ended: len < rest.len(),
+        room: 0,
+        torn: false,
+    }
 }

@@ -4,8 +4,7 @@ use super::{Counts, Desk, Severity};
 use crate::backend::StorageBackend;
 use crate::backend::lines::{Line, read_lines};
 use crate::error::Result;
-use crate::format::op;
-use crate::log::recovery::{is_lost, start_of_write};
+use crate::log::recovery::{is_lost, parse, start_of_write};
 use std::time::Duration;
 
 /// How often a log is read until two looks agree.
@@ -81,7 +80,7 @@ pub(super) fn look(backend: &dyn StorageBackend, path: &str, desk: &mut Desk<'_,
 }
 
 fn fault(line: &Line<'_>) -> Option<String> {
-    if line.is_blank() { None } else { op::parse(line.bytes).err() }
+    if line.is_blank() { None } else { parse(line).err() }
 }
 
 fn shape_of(backend: &dyn StorageBackend, path: &str) -> Result<Shape> {
@@ -110,7 +109,7 @@ fn take(line: &Line<'_>, shape: &mut Shape, open: &mut Open) {
         }
         return;
     }
-    let Ok(parsed) = op::parse(line.bytes) else {
+    let Ok(parsed) = parse(line) else {
         shape.bad += 1;
         let seen = crc32c::crc32c_append(shape.hash, &line.offset.to_le_bytes());
         shape.hash = crc32c::crc32c_append(seen, line.bytes);
