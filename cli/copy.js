@@ -27,6 +27,8 @@ const ATTEMPTS = 5;
 /** So often the files of one manifest are tried: a log that is undone meanwhile, a file that a checkpoint has removed. */
 const TRIES = 200;
 const PIECE = 1 << 20;
+/** Room at the end of a log is a page at most, its newline included; and the byte before it. */
+const MOST_ROOM = 4096 + 2;
 
 /** @typedef {import("./terminal.js").Terminal} Terminal */
 /** @typedef {import("./reader.js").Manifest} Manifest */
@@ -185,10 +187,11 @@ class Copy {
   async #logs(logs, progress) {
     for (let tries = 1; ; tries++) {
       try {
-        const lengths = await this.#lengths(logs);
-        for (const [i, log] of logs.entries()) {
-          await this.#copy(log, lengths[i] ?? 0, progress);
-          await this.#compare(log, lengths[i] ?? 0);
+        const ends = await this.#ends(logs);
+        for (const [log, { end, hasRoom }] of ends) {
+          await this.#copy(log, end, progress);
+          await this.#compare(log, end);
+          if (hasRoom) await this.#endLine(log);
         }
         return;
       } catch (error) {
@@ -199,16 +202,46 @@ class Copy {
   }
 
   /**
-   * The lengths of logs at a moment at which none was changing.
+   * Where logs end, at a moment at which none was changing.
    * @param {string[]} logs
    */
-  async #lengths(logs) {
+  async #ends(logs) {
     for (let tries = 1; ; tries++) {
       const before = await this.#identities(logs);
-      const lengths = await Promise.all(logs.map((log) => this.#sizeOf(log)));
-      if (logs.length === 1 || before === (await this.#identities(logs))) return lengths;
+      const ends = await Promise.all(logs.map(async (log) => /** @type {const} */ ([log, await this.#endOf(log)])));
+      if (logs.length === 1 || before === (await this.#identities(logs))) return ends;
       if (tries >= TRIES) throw new Changed(`The logs of ${this.#from} were never at rest`);
       await wait(Math.random() * 5);
+    }
+  }
+
+  /**
+   * Where the text of a log ends: the next lines may take the place of the tabs behind it (docs/design.md, Room).
+   * @param {string} log
+   * @returns {Promise<{ end: number, hasRoom: boolean }>}
+   */
+  async #endOf(log) {
+    const source = await open(join(this.#from, log));
+    try {
+      const { size } = await source.stat();
+      const { buffer, bytesRead } = await source.read(Buffer.alloc(MOST_ROOM), 0, MOST_ROOM, Math.max(0, size - MOST_ROOM));
+      const tail = buffer.toString("latin1", 0, bytesRead);
+      const room = /\}(\t+\n)$/.exec(tail)?.[1] ?? "";
+      return { end: size - room.length, hasRoom: room !== "" };
+    } finally {
+      await source.close();
+    }
+  }
+
+  /** @param {string} log */
+  async #endLine(log) {
+    const path = join(this.#to, log);
+    const target = await open(path, "a");
+    try {
+      await naming(path, target.writeFile("\n"));
+      await naming(path, target.sync());
+    } finally {
+      await target.close();
     }
   }
 

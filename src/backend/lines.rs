@@ -105,11 +105,12 @@ impl Lines {
         if end.is_none() && first == to {
             return Ok(None);
         }
-        self.number += 1;
+        let torn = std::mem::take(&mut self.torn);
+        // The rest of a torn line is no line for who counts them.
+        self.number += u64::from(!torn);
         let whole = self.piece.get(first..to).unwrap_or_default();
         let (mut bytes, mut room, mut next) = (whole, 0, end.map_or(to, |end| end + 1));
         let mut ended = end.is_some();
-        let torn = std::mem::take(&mut self.torn);
         if let Some((text, tabs)) = room::split(whole).filter(|_| self.of_log) {
             (bytes, room) = (text, tabs as u64);
             if text.len() + tabs < whole.len() {

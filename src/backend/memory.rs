@@ -34,7 +34,10 @@ struct Disk {
     next: Inode,
     changes: u64,
     syncs: u64,
-    fail_at: Option<u64>,
+    /// Changing calls that fail, by number.
+    failing: std::ops::Range<u64>,
+    /// A full disk takes nothing, instead of what fits.
+    takes_nothing: bool,
     freeze_at_sync: Option<u64>,
     frozen: bool,
     locked: bool,
@@ -118,8 +121,18 @@ impl MemoryBackend {
 
     /// Lets the `n`th changing call from now (counted from 1) fail once with `StorageFull`.
     pub fn fail_at(&self, n: u64) {
+        self.fail_from(n, 1);
+    }
+
+    /// [`MemoryBackend::fail_at`] for several calls in a row.
+    pub fn fail_from(&self, n: u64, count: u64) {
         let mut disk = self.disk();
-        disk.fail_at = Some(disk.changes + n);
+        disk.failing = disk.changes + n..disk.changes + n + count;
+    }
+
+    /// Whether a write that fails leaves nothing, instead of half of its bytes.
+    pub fn take_nothing(&self, nothing: bool) {
+        self.disk().takes_nothing = nothing;
     }
 
     /// Lets everything after the `n`th sync from now (counted from 1) fail, as if the machine stopped there.
@@ -153,7 +166,7 @@ impl MemoryBackend {
     }
 
     fn restarted(mut disk: Disk) -> Self {
-        disk.fail_at = None;
+        disk.failing = 0..0;
         disk.freeze_at_sync = None;
         disk.frozen = false;
         disk.locked = false;
@@ -219,7 +232,7 @@ impl Disk {
     fn change(&mut self, syscall: &'static str, path: &str) -> Result<()> {
         self.alive(syscall, path)?;
         self.changes += 1;
-        if self.fail_at == Some(self.changes) {
+        if self.failing.contains(&self.changes) {
             return Err(Error::io(syscall, path, os_error(io::ErrorKind::StorageFull)));
         }
         Ok(())
@@ -473,7 +486,7 @@ impl StorageFile for MemoryFile {
         let failed = disk.change("write", &self.path);
         let written = match &failed {
             // A full disk takes what fits.
-            Err(_) if !disk.frozen => bytes.get(..bytes.len() / 2).unwrap_or_default(),
+            Err(_) if !disk.frozen && !disk.takes_nothing => bytes.get(..bytes.len() / 2).unwrap_or_default(),
             Err(_) => &[],
             Ok(()) => bytes,
         };

@@ -266,10 +266,10 @@ pub fn scan_from(backend: &dyn StorageBackend, path: &str, start: u64, skip: boo
     scan.report.path = backend.full_path(path);
     let mut damage = Damage::new(scan.report.path.clone(), skip);
     let mut unfinished: Option<Unfinished> = None;
-    let mut loose_end = None;
+    let (mut loose_end, mut single) = (None, None);
     let len = read_lines(backend, path, start, |line| {
-        // At `start` it is the rest of a line that was read before.
-        let is_loose = line.offset > start && room::is_loose(line.bytes) && !damage.is_open() && unfinished.is_none();
+        // Behind a line that may have had room.
+        let is_loose = (single == Some(line.offset) || loose_end == Some(line.offset)) && room::is_loose(line.bytes);
         loose_end = is_loose.then_some(line.end());
         if is_loose {
             return Ok(());
@@ -301,7 +301,10 @@ pub fn scan_from(backend: &dyn StorageBackend, path: &str, start: u64, skip: boo
                 scan.report.skipped += damage.good(parsed.checked)?;
                 let before = scan.ops.last().filter(|before| !before.ends).and_then(|before| before.batch);
                 let begins = before.is_none() || before != parsed.batch.map(|remaining| remaining + 1);
-                scan.ops.push(Loaded { begins, ..loaded(&line, &parsed, scan.end) });
+                // What is skipped stays where it goes on behind the room of a line, as does its newline.
+                let from = if scan.newline_missing { line.offset } else { scan.end };
+                scan.ops.push(Loaded { begins, ..loaded(&line, &parsed, from) });
+                single = (parsed.checked && parsed.batch.is_none()).then_some(line.end());
                 scan.end = line.end();
                 scan.newline_missing = !line.ended;
                 scan.room = line.room;
@@ -429,9 +432,12 @@ impl Scan {
     /// # Errors
     /// `Io`.
     pub(super) fn keep_what_stands(&mut self, backend: &dyn StorageBackend, start: u64) -> Result<()> {
-        let mut same = 0_usize;
+        let (mut same, mut parted) = (0_usize, false);
         let path = self.path.clone();
         read_lines(backend, &path, start, |line| {
+            if parted {
+                return Ok(());
+            }
             if line.is_blank() {
                 // The line after it was taken off in between: what remains of its batch is sealed now.
                 if let Some(last) = same.checked_sub(1).and_then(|at| self.ops.get_mut(at))
@@ -446,6 +452,9 @@ impl Scan {
                 && op.len == line.bytes.len() as u64
             {
                 same += 1;
+            } else {
+                // The first reading passed over it: what it found behind it came later.
+                parted = parse(&line).is_ok();
             }
             Ok(())
         })?;

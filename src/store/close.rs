@@ -4,7 +4,6 @@ use super::checkpoint::{Job, Published, at_once};
 use super::queue::{Item, Ticket, Value};
 use super::{Disk, Phase, Shared, Store};
 use crate::error::{Error, Result};
-use crate::log::Log;
 use std::sync::{Arc, PoisonError};
 
 impl Store {
@@ -85,7 +84,6 @@ impl Shared {
         let closed = match &failed {
             Some(error) => Err(error.clone()),
             None => {
-                disk.log.iter_mut().for_each(Log::take_room_off);
                 self.sync_log(disk).and_then(|()| self.leave_others(disk)).and_then(|()| self.checkpoint_on_close(disk))
             }
         };
@@ -208,7 +206,6 @@ impl Shared {
                 break;
             }
         }
-        disk.log.iter_mut().for_each(Log::take_room_off);
         let synced = self.sync_log(&mut disk);
         self.give_up_checkpoint();
         let mut inner = self.inner();
