@@ -174,8 +174,8 @@ export const MUTATIONS = [
   {
     name: "what a failed write left is not cut off the log",
     file: "src/log/writer.rs",
-    find: "            self.room.leave();\n            (self.ragged, self.unended) = (true, within);\n            // If this",
-    replace: "            self.room.leave();\n            // If this",
+    find: "            self.cut_back(within);\n            return Err(AppendError::Write(error));",
+    replace: "            return Err(AppendError::Write(error));",
     caughtBy: CRASH,
   },
   {

@@ -153,10 +153,8 @@ impl Log {
         if let Some(first) = self.lines.get(keep) {
             self.end = first.offset;
             self.lines.truncate(keep);
-            self.room.leave();
-            (self.ragged, self.unended) = (true, false);
             self.touch();
-            let _ = self.mend();
+            self.cut_back(false);
         }
     }
 
@@ -187,10 +185,7 @@ impl Log {
         let within = placed.as_ref().is_some_and(|placed| placed.within);
         let stored = placed.as_ref().map_or(bytes, |placed| &placed.bytes);
         if let Err(error) = self.file.write(start - u64::from(within), stored) {
-            self.room.leave();
-            (self.ragged, self.unended) = (true, within);
-            // If this fails as well, the next append tries again before it writes.
-            let _ = self.mend();
+            self.cut_back(within);
             return Err(AppendError::Write(error));
         }
         if alone {
@@ -202,9 +197,7 @@ impl Log {
         if sync && let Err(error) = self.sync() {
             self.lines.truncate(self.lines.len() - marks.len());
             self.end = start;
-            self.room.leave();
-            (self.ragged, self.unended) = (true, within);
-            let _ = self.mend();
+            self.cut_back(within);
             return Err(AppendError::Sync(error));
         }
         Ok(())
@@ -214,6 +207,14 @@ impl Log {
     #[cfg(test)]
     pub(super) fn is_ragged(&self) -> bool {
         self.ragged
+    }
+
+    /// Cuts the file back to the good lines, of which the last one is `unended` where it had room. If that fails, the next
+    /// append tries again before it writes.
+    fn cut_back(&mut self, unended: bool) {
+        self.room.leave();
+        (self.ragged, self.unended) = (true, unended);
+        let _ = self.mend();
     }
 
     /// Cuts off what a failed write may have left.
