@@ -12,4 +12,5 @@ pub mod op;
 pub mod pages;
 pub mod shapes;
 pub mod snapshot;
+mod snapshot_output;
 pub mod text;

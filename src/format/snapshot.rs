@@ -9,15 +9,12 @@
 
 use super::json;
 use super::op::{Text, hex, parse_hex};
+use super::snapshot_output;
 use crate::backend::lines::{Line, Lines};
 use crate::backend::{StorageBackend, StorageFile, read_all};
 use crate::error::{Error, Result};
 use std::borrow::Cow;
 
-/// Written in pieces of this size: large enough for the disk, small beside any store.
-const CHUNK: usize = 256 * 1024;
-/// The disk begins to write when so much is there for it, while the rest is still being put together.
-const BEHIND: u64 = 4 << 20;
 const NO_CRC: &str = "00000000";
 
 /// What a snapshot says of itself.
@@ -54,25 +51,14 @@ pub fn write(
     let (count, clock) = (member("count", header.count), member("clock", header.clock));
     let version = header.version;
     let head = format!("{{\"version\":{version},\"timestamp\":\"{timestamp}\"{count}{clock},\"crc\":\"");
-    let mut buffer = Vec::with_capacity(2 * CHUNK);
-    buffer.extend_from_slice(format!("{head}{NO_CRC}\"}}\n").as_bytes());
-    let (mut offset, mut behind, mut crc) = (0, 0, 0);
-    loop {
-        let more = next(&mut buffer)?;
-        if !more || buffer.len() >= CHUNK {
-            crc = crc32c::crc32c_append(crc, &buffer);
-            file.write(offset, &buffer)?;
-            offset += buffer.len() as u64;
-            buffer.clear();
-        }
-        if offset - behind >= BEHIND {
-            file.write_behind(behind, offset - behind);
-            behind = offset;
-        }
-        if !more {
-            break;
-        }
-    }
+    let (mut first, mut crc) = (format!("{head}{NO_CRC}\"}}\n").into_bytes(), 0);
+    snapshot_output::write(file, |buffer| {
+        let before = buffer.len();
+        buffer.append(&mut first);
+        let more = next(buffer)?;
+        crc = crc32c::crc32c_append(crc, buffer.get(before..).unwrap_or_default());
+        Ok(more)
+    })?;
     file.write(head.len() as u64, &hex(crc))?;
     file.sync()
 }
