@@ -5,10 +5,9 @@
 //! a [`Loader`], which may be two threads: half of the time of loading goes into each.
 
 use super::records::{Record, Records};
-use crate::format::text::length;
+use crate::format::text::{Bytes, length};
 use hashbrown::DefaultHashBuilder;
 use std::hash::BuildHasher;
-use std::sync::Arc;
 
 /// Values up to this size share their memory: for larger ones an allocation of their own is no loss.
 pub(super) const SHARED: usize = 2048;
@@ -24,7 +23,7 @@ const LOAD: usize = 1 << 20;
 /// Records side by side in the same memory.
 #[derive(Debug)]
 pub struct Piece {
-    bytes: Arc<[u8]>,
+    bytes: Bytes,
     parts: Vec<Part>,
 }
 
@@ -67,7 +66,7 @@ impl Packer {
         if self.parts.is_empty() {
             return None;
         }
-        let bytes = self.bytes.as_slice().into();
+        let bytes = Bytes::copy(&self.bytes);
         self.bytes.clear();
         let parts = Vec::with_capacity(self.parts.len());
         Some(Piece { bytes, parts: std::mem::replace(&mut self.parts, parts) })

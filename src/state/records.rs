@@ -4,10 +4,9 @@
 //! back at its position, which restores the order (undo). Slots live in small blocks; a block without records is
 //! freed, so that a store that creates and deletes for ever stays small.
 
-use crate::format::text::{Text, length};
+use crate::format::text::{Bytes, Text, length};
 use hashbrown::{DefaultHashBuilder, HashTable};
 use std::hash::BuildHasher;
-use std::sync::Arc;
 
 /// Where a record stands in the order.
 pub type Position = u64;
@@ -17,7 +16,7 @@ const BLOCK: u64 = 64;
 /// A record: its id and, right behind it in the same memory, its value.
 #[derive(Debug, Clone)]
 pub struct Record {
-    bytes: Arc<[u8]>,
+    bytes: Bytes,
     place: Place,
 }
 
@@ -33,7 +32,7 @@ enum Place {
 impl Record {
     /// A part of bytes that others may share: an id from `from` on, the value from `value` on up to `to`. Copied where
     /// the bytes are too many for that.
-    pub(super) fn part(bytes: &Arc<[u8]>, from: u32, value: u32, to: u32) -> Self {
+    pub(super) fn part(bytes: &Bytes, from: u32, value: u32, to: u32) -> Self {
         if from == 0 && to as usize == bytes.len() {
             return Record { bytes: bytes.clone(), place: Place::Alone { value } };
         }
@@ -51,24 +50,17 @@ impl Record {
     }
 
     /// An id and a value, one behind the other.
-    pub(super) fn joined(id: &[u8], value: &[u8]) -> Arc<[u8]> {
-        let both = id.len() + value.len();
+    pub(super) fn joined(id: &[u8], value: &[u8]) -> Bytes {
         // As long as a text may be at most.
-        let _ = length(both);
-        let mut bytes: Arc<[u8]> = std::iter::repeat_n(0, both).collect();
-        // Nobody else has it yet.
-        if let Some((front, back)) = Arc::get_mut(&mut bytes).and_then(|bytes| bytes.split_at_mut_checked(id.len())) {
-            front.copy_from_slice(id);
-            back.copy_from_slice(value);
-        }
-        bytes
+        let _ = length(id.len() + value.len());
+        Bytes::joined(id, value)
     }
 
     /// A record of two texts; copied, unless they lie side by side already and nothing else beside them.
     fn join(id: &Text, value: &Text) -> Self {
         let ((bytes, id_part), (other, value_part)) = (id.whole(), value.whole());
         let whole = id_part.start == 0 && value_part.end as usize == bytes.len();
-        if whole && Arc::ptr_eq(bytes, other) && id_part.end == value_part.start {
+        if whole && bytes.is(other) && id_part.end == value_part.start {
             return Record { bytes: bytes.clone(), place: Place::Alone { value: id_part.end } };
         }
         Record::new(id, value)
@@ -174,6 +166,10 @@ fn find(blocks: &[Option<Block>], position: Position) -> Option<&Record> {
     blocks.get(block_of(position))?.as_ref()?.slots.get(slot_of(position))?.as_ref()
 }
 
+fn hash_at(blocks: &[Option<Block>], hasher: &DefaultHashBuilder, position: Position) -> u64 {
+    find(blocks, position).map_or(0, |record| hasher.hash_one(record.id()))
+}
+
 impl Records {
     /// Number of records.
     pub fn len(&self) -> usize {
@@ -254,12 +250,30 @@ impl Records {
             Some(before) => block.released(before),
             None => {
                 block.used += 1;
-                let (blocks, hasher) = (&self.blocks, &self.hasher);
-                let hash_of = |position: &Position| find(blocks, *position).map_or(0, |at| hasher.hash_one(at.id()));
-                self.positions.insert_unique(hash, position, hash_of);
+                if self.positions.len() == self.positions.capacity() && self.is_dense() {
+                    self.grow(position);
+                }
+                let Records { blocks, positions, hasher, .. } = self;
+                positions.insert_unique(hash, position, |position| hash_at(blocks, hasher, *position));
             }
         }
         before
+    }
+
+    /// True unless most of what was created has been deleted.
+    fn is_dense(&self) -> bool {
+        self.blocks.len() <= self.len().saturating_mul(4) / BLOCK as usize
+    }
+
+    /// A table of twice the size, filled in the order in which the records lie in memory: a table that grows by itself
+    /// reads them in its own order, which waits for memory with each. `but`: what is not in the table yet.
+    fn grow(&mut self, but: Position) {
+        let mut positions = HashTable::with_capacity(self.positions.len() * 2);
+        for (position, record) in self.iter_from(0).filter(|(position, _)| *position != but) {
+            let hash_of = |position: &Position| hash_at(&self.blocks, &self.hasher, *position);
+            positions.insert_unique(self.hasher.hash_one(record.id()), position, hash_of);
+        }
+        self.positions = positions;
     }
 
     /// Removes the record at a position and returns it.
@@ -301,7 +315,7 @@ impl Records {
     /// Makes room for so many more.
     pub(super) fn reserve(&mut self, count: usize) {
         let Records { blocks, positions, hasher, .. } = self;
-        positions.reserve(count, |position| find(blocks, *position).map_or(0, |at| hasher.hash_one(at.id())));
+        positions.reserve(count, |position| hash_at(blocks, hasher, *position));
     }
 
     /// What hashes the ids.
@@ -363,7 +377,7 @@ mod tests {
     fn a_text_is_copied_where_it_does_not_lie_beside_its_id() {
         let (id, value) = Text::pair(b"id", b"value");
         let joined = Record::join(&id, &value);
-        assert!(Arc::ptr_eq(&joined.bytes, id.whole().0));
+        assert!(joined.bytes.is(id.whole().0));
         for (id, value) in [(id.clone(), Text::from(b"other")), (Text::pair(b"id", b"x").0, value)] {
             let copied = Record::join(&id, &value);
             assert_eq!((copied.id(), copied.value()), (&*id, &*value));
@@ -391,7 +405,7 @@ mod tests {
             }
         }
         assert_eq!(shared(&records), 0);
-        assert_eq!(Arc::strong_count(&memory), 1);
+        assert_eq!(memory.sharers(), 1);
         let kept: Vec<_> = records.iter().filter(|record| record.value() == [b'x'; 100]).collect();
         assert_eq!(kept.len(), 160);
         assert_eq!(records.get(b"4").unwrap().value(), [b'x'; 100]);

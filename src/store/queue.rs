@@ -4,6 +4,7 @@ use super::Phase;
 use crate::error::{Error, Result};
 use crate::format::op::Text;
 use crate::state::{Op, Position};
+use smallvec::SmallVec;
 use std::sync::Arc;
 
 /// Names a call that has not ended; grows by one from call to call.
@@ -40,22 +41,25 @@ pub(super) enum Ack {
     Done,
 }
 
+/// The operations of a write: mostly one, which then lies within.
+pub(super) type Ops = SmallVec<[Arc<Op>; 1]>;
+
 /// Operations that are appended together: one, or a batch.
 #[derive(Debug)]
 pub(super) struct Write {
     pub ticket: Ticket,
-    pub ops: Vec<Arc<Op>>,
+    pub ops: Ops,
     pub ack: Ack,
     /// Must be synced before it counts as written.
     pub sync: bool,
     /// Operations of an acknowledged write that a roll-back made impossible, for now: `ops` is empty then.
-    pub impossible: Vec<Arc<Op>>,
+    pub impossible: Ops,
 }
 
 impl Write {
     /// Nothing to write: a call that ends with a sync.
     pub(super) fn of_sync(ticket: Ticket) -> Self {
-        Write { ticket, ops: Vec::new(), ack: Ack::Held, sync: true, impossible: Vec::new() }
+        Write { ticket, ops: Ops::new(), ack: Ack::Held, sync: true, impossible: Ops::new() }
     }
 }
 

@@ -165,7 +165,7 @@ impl Inner {
         match again_all(&mut self.state, wanted) {
             Ok(ops) => {
                 self.changed.extend(write.impossible.drain(..).map(|op| op.id.clone()));
-                Some(Write { ops, ..write })
+                Some(Write { ops: ops.into(), ..write })
             }
             Err(_) if write.ack == Ack::Done => {
                 self.changed.extend(write.ops.iter().map(|op| op.id.clone()));

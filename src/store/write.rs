@@ -1,7 +1,7 @@
 //! `set`, `delete`, `batch`: applied in memory at the call, queued for the writer.
 
 use super::options::LEAST_THRESHOLD;
-use super::queue::{Ack, Batch, Item, Ticket, Write};
+use super::queue::{Ack, Batch, Item, Ops, Ticket, Write};
 use super::{Durability, Inner, Shared, Store, WriteMode};
 use crate::clock;
 use crate::error::{Error, Result};
@@ -51,7 +51,7 @@ impl Store {
             batch.ops.push(op);
             return Ok(Accepted::Done);
         }
-        let accepted = inner.accept(vec![op], &self.shared);
+        let accepted = inner.accept(Ops::from_buf([op]), &self.shared);
         // A caller that never lets its turn end never kicks: what it was told is buffered must be written all the same.
         let arm = options.write_mode != WriteMode::Immediate && !std::mem::replace(&mut inner.armed, true);
         let lent = inner.lent;
@@ -107,7 +107,7 @@ impl Store {
         if batch.ops.is_empty() {
             return Ok(Accepted::Done);
         }
-        Ok(inner.accept(batch.ops, &self.shared))
+        Ok(inner.accept(batch.ops.into(), &self.shared))
     }
 
     /// [`Store::kick`] for a caller that looks at the results right afterwards and need not be woken for them.
@@ -149,7 +149,7 @@ impl Store {
 
 impl Inner {
     /// Queues operations that have been applied, and the checkpoint that they may set off.
-    fn accept(&mut self, ops: Vec<Arc<Op>>, shared: &Shared) -> Accepted {
+    fn accept(&mut self, ops: Ops, shared: &Shared) -> Accepted {
         let options = &shared.options;
         let ticket = self.next_ticket();
         let count = ops.len() as u64;
@@ -168,7 +168,7 @@ impl Inner {
             WriteMode::Group | WriteMode::Async if count > 1 => Ack::Waiting,
             WriteMode::Group | WriteMode::Async => Ack::Done,
         };
-        let held = self.queue_write(Write { ticket, ops, ack, sync: fills, impossible: Vec::new() }, true);
+        let held = self.queue_write(Write { ticket, ops, ack, sync: fills, impossible: Ops::new() }, true);
         self.urgent |= ack != Ack::Done || fills || held;
         match ack {
             _ if held => Accepted::Told(ticket),
