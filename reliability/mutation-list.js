@@ -122,6 +122,20 @@ export const MUTATIONS = [
     caughtBy: CRASH,
   },
   {
+    name: "a snapshot counts of which a part could not be written",
+    file: "src/format/snapshot_output.rs",
+    find: "writing.join().unwrap_or_else(panicked).and(filled)",
+    replace: "writing.join().unwrap_or_else(panicked).or(Ok(())).and(filled)",
+    caughtBy: UNIT,
+  },
+  {
+    name: "in a burst nobody notices that the log was removed",
+    file: "src/backend/look.rs",
+    find: "found.named && !found.protected",
+    replace: "!found.protected",
+    caughtBy: UNIT,
+  },
+  {
     name: "a snapshot's name is not synced",
     file: "src/store/checkpoint.rs",
     find: "backend.sync_dir(names::SNAPSHOTS).inspect_err(|_| discard(backend, &path))?;",
