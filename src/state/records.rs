@@ -147,11 +147,31 @@ impl Block {
 #[derive(Debug, Default)]
 pub struct Records {
     blocks: Vec<Option<Block>>,
-    positions: HashTable<Position>,
+    positions: HashTable<Packed>,
     hasher: DefaultHashBuilder,
     next: Position,
     /// Of ids and values.
     bytes: u64,
+}
+
+/// A position in six bytes, for the table has one for each record: a session cannot create as many records as they tell
+/// apart, which at a million a second would take nine years.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Packed([u8; 6]);
+
+impl Packed {
+    #[expect(clippy::panic, reason = "a record that would be found under another one's id otherwise")]
+    fn of(position: Position) -> Self {
+        match position.to_le_bytes() {
+            [a, b, c, d, e, f, 0, 0] => Packed([a, b, c, d, e, f]),
+            _ => panic!("position {position} is beyond what one session can create"),
+        }
+    }
+
+    fn get(self) -> Position {
+        let Packed([a, b, c, d, e, f]) = self;
+        Position::from_le_bytes([a, b, c, d, e, f, 0, 0])
+    }
 }
 
 fn block_of(position: Position) -> usize {
@@ -166,8 +186,8 @@ fn find(blocks: &[Option<Block>], position: Position) -> Option<&Record> {
     blocks.get(block_of(position))?.as_ref()?.slots.get(slot_of(position))?.as_ref()
 }
 
-fn hash_at(blocks: &[Option<Block>], hasher: &DefaultHashBuilder, position: Position) -> u64 {
-    find(blocks, position).map_or(0, |record| hasher.hash_one(record.id()))
+fn hash_at(blocks: &[Option<Block>], hasher: &DefaultHashBuilder, position: Packed) -> u64 {
+    find(blocks, position.get()).map_or(0, |record| hasher.hash_one(record.id()))
 }
 
 impl Records {
@@ -203,8 +223,8 @@ impl Records {
     }
 
     fn find(&self, hash: u64, id: &[u8]) -> Option<Position> {
-        let same = |position: &Position| find(&self.blocks, *position).is_some_and(|found| found.id() == id);
-        self.positions.find(hash, same).copied()
+        let same = |position: &Packed| find(&self.blocks, position.get()).is_some_and(|found| found.id() == id);
+        self.positions.find(hash, same).map(|position| position.get())
     }
 
     /// The record at a position.
@@ -254,7 +274,7 @@ impl Records {
                     self.grow(position);
                 }
                 let Records { blocks, positions, hasher, .. } = self;
-                positions.insert_unique(hash, position, |position| hash_at(blocks, hasher, *position));
+                positions.insert_unique(hash, Packed::of(position), |position| hash_at(blocks, hasher, *position));
             }
         }
         before
@@ -270,8 +290,8 @@ impl Records {
     fn grow(&mut self, but: Position) {
         let mut positions = HashTable::with_capacity(self.positions.len() * 2);
         for (position, record) in self.iter_from(0).filter(|(position, _)| *position != but) {
-            let hash_of = |position: &Position| hash_at(&self.blocks, &self.hasher, *position);
-            positions.insert_unique(self.hasher.hash_one(record.id()), position, hash_of);
+            let hash_of = |position: &Packed| hash_at(&self.blocks, &self.hasher, *position);
+            positions.insert_unique(self.hasher.hash_one(record.id()), Packed::of(position), hash_of);
         }
         self.positions = positions;
     }
@@ -279,7 +299,7 @@ impl Records {
     /// Removes the record at a position and returns it.
     pub fn remove(&mut self, position: Position) -> Option<Record> {
         let hash = self.hasher.hash_one(self.at(position)?.id());
-        if let Ok(entry) = self.positions.find_entry(hash, |found| *found == position) {
+        if let Ok(entry) = self.positions.find_entry(hash, |found| *found == Packed::of(position)) {
             entry.remove();
         }
         let place = self.blocks.get_mut(block_of(position))?;
@@ -347,6 +367,13 @@ mod tests {
 
     fn listed(records: &Records) -> Vec<(Vec<u8>, Vec<u8>)> {
         records.iter().map(|record| (record.id().to_vec(), record.value().to_vec())).collect()
+    }
+
+    #[test]
+    fn a_packed_position_is_the_same_one() {
+        for position in [0, 1, 255, 256, 1 << 32, (1 << 40) + 7, (1 << 48) - 1] {
+            assert_eq!(Packed::of(position).get(), position);
+        }
     }
 
     #[test]
