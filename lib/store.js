@@ -300,7 +300,16 @@ export class Store {
     // Reading the value may have run code of the caller's.
     this.#ensureWritable();
     let code = native.set(this.#handle, id, text);
-    if (code === Infinity) code = native.setByText(this.#handle, JSON.stringify(id), text);
+    if (code === Infinity) {
+      let key;
+      try {
+        key = idText(id);
+      } catch (error) {
+        // longer than a string can be
+        return this.#refuse(error);
+      }
+      code = native.setByText(this.#handle, key, text);
+    }
     if (Number.isNaN(code)) return this.#refuse(toError(native.lastFailure()));
     this.#view.changed(id);
     return this.#accepted(code);

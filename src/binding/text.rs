@@ -114,9 +114,10 @@ unsafe fn read(env: sys::napi_env, value: sys::napi_value, buffer: &mut Vec<u8>)
 pub struct Quoted(Utf8);
 
 impl Quoted {
-    /// The JSON text that `JSON.stringify` writes; `None` where something must be escaped, or may have to be.
+    /// The JSON text that `JSON.stringify` writes; `None` where something must be escaped, or may have to be, and for long
+    /// ones: the text of the longest strings would be none that JavaScript can read.
     pub fn text(&self) -> Option<&[u8]> {
-        let inner = self.0.get(1..self.0.len() - 1)?;
+        let inner = self.0.get(1..self.0.len() - 1).filter(|inner| inner.len() <= KEEP)?;
         // What begins with 0xef may be U+FFFD, which also stands for half of a surrogate pair.
         let special = |byte: u8| byte < b' ' || byte == b'"' || byte == b'\\' || byte == 0xef;
         // No early end: so the compiler makes it look at many bytes at once.

@@ -15,8 +15,8 @@ const CHUNK: usize = 256 * 1024;
 const BEHIND: u64 = 4 << 20;
 /// What is smaller than this one thread writes: to start another one takes as long.
 const ALONE: u64 = 1 << 20;
-/// So many pieces may wait to be written.
-const AHEAD: usize = 2;
+/// So much may wait to be written before more is put together. A record may be larger by itself: it is waited for.
+const AHEAD: usize = 3 * CHUNK;
 
 /// Writes what `fill` appends to a buffer again and again, until it says that there is no more.
 ///
@@ -85,10 +85,10 @@ impl Output<'_> {
 /// False if there is no other thread to be had; nothing was done then.
 fn by_two(output: &mut Output<'_>, pieces: &mut Pieces<impl FnMut(&mut Vec<u8>) -> Result<bool>>) -> Result<bool> {
     thread::scope(|scope| {
-        let (full, waiting) = mpsc::sync_channel::<Vec<u8>>(AHEAD);
+        let (full, pieces_to_write) = mpsc::channel::<Vec<u8>>();
         let (done, written) = mpsc::channel();
         let write = move || {
-            waiting.into_iter().try_for_each(|piece| {
+            pieces_to_write.into_iter().try_for_each(|piece| {
                 output.write(&piece)?;
                 // Nobody takes it where nothing more is put together.
                 let _ = done.send(piece);
@@ -97,11 +97,28 @@ fn by_two(output: &mut Output<'_>, pieces: &mut Pieces<impl FnMut(&mut Vec<u8>) 
         };
         let writing = thread::Builder::new().name("opslog-snapshot".to_owned()).spawn_scoped(scope, write);
         let Ok(writing) = writing else { return Ok(false) };
+        let mut waiting = 0;
         let filled = loop {
-            let mut piece = written.try_recv().unwrap_or_default();
+            let mut piece = Vec::new();
+            // Nothing is received any more where nobody writes: then nothing can be sent, either.
+            while let Ok(used) =
+                if waiting > AHEAD { written.recv().map_err(drop) } else { written.try_recv().map_err(drop) }
+            {
+                waiting -= used.len();
+                piece = used;
+            }
+            // What a large record took is given back.
+            if piece.capacity() > 2 * AHEAD {
+                piece = Vec::new();
+            }
             match pieces.next(&mut piece) {
-                // Where nobody writes any more, that has a reason of its own.
-                Ok(true) if full.send(piece).is_ok() => {}
+                Ok(true) => {
+                    waiting += piece.len();
+                    // Where nobody writes any more, that has a reason of its own.
+                    if full.send(piece).is_err() {
+                        break Ok(true);
+                    }
+                }
                 ended => break ended,
             }
         };
@@ -207,6 +224,24 @@ mod tests {
             let pieces = sink.pieces.lock().unwrap();
             assert!(pieces.iter().rev().skip(1).all(|piece| piece % CHUNK == 0), "{pieces:?}");
         }
+    }
+
+    #[test]
+    fn what_waits_to_be_written_is_bounded() {
+        const LEN: usize = 8 << 20;
+        let (made, sink) = (Arc::new(Mutex::new(0)), Sink::of(usize::MAX));
+        let count = made.clone();
+        let bytes = sink.bytes.clone();
+        write(&mut sink.clone(), |buffer| {
+            let mut made = count.lock().unwrap();
+            // One that is large is written before the next is put together.
+            assert!(*made * LEN <= bytes.lock().unwrap().len() + CHUNK);
+            buffer.resize(buffer.len() + LEN, 1);
+            *made += 1;
+            Ok(*made < 8)
+        })
+        .unwrap();
+        assert_eq!((*made.lock().unwrap(), sink.bytes.lock().unwrap().len()), (8, 8 * LEN));
     }
 
     #[test]
