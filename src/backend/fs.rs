@@ -3,7 +3,6 @@
 //! The only module that calls fsync and rename. `sync` is `fdatasync` where the platform has it: length and bytes
 //! are durable, times need not be.
 
-use super::look::{Look, identity};
 use super::{AgentPlace, Entry, Pinned, Stat, StorageBackend, StorageFile, StoreLock, Syncer};
 use crate::agent_lock::{Place, check_no_agents};
 use crate::error::{Error, Result};
@@ -259,8 +258,8 @@ impl FsBackend {
 
     fn writable(&self, path: &str, file: io::Result<File>) -> Result<Box<dyn StorageFile>> {
         let file = file.map_err(self.error("open", path))?;
-        let look = Look::of(self.at(path), &file).map_err(self.error("fstat", path))?;
-        Ok(Box::new(FsFile { file: Arc::new(file), look }))
+        let identity = identity(&file.metadata().map_err(self.error("fstat", path))?);
+        Ok(Box::new(FsFile { file: Arc::new(file), identity, path: self.at(path) }))
     }
 }
 
@@ -271,15 +270,30 @@ fn is_a_directory() -> io::Error {
     return io::ErrorKind::IsADirectory.into();
 }
 
+/// Device and inode: which file a path names.
+fn identity(metadata: &std::fs::Metadata) -> (u64, u64) {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        (metadata.dev(), metadata.ino())
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = metadata;
+        (0, 0)
+    }
+}
+
 struct FsFile {
     file: Arc<File>,
-    look: Look,
+    identity: (u64, u64),
+    path: PathBuf,
 }
 
 impl FsFile {
     /// Nothing is done where there is no error: each write passes here twice.
     fn error(&self, syscall: &'static str) -> impl FnOnce(io::Error) -> Error + '_ {
-        move |source| Error::io(syscall, self.look.path().display().to_string(), source)
+        move |source| Error::io(syscall, self.path.display().to_string(), source)
     }
 }
 
@@ -332,16 +346,86 @@ impl StorageFile for FsFile {
     }
 
     fn syncer(&self) -> Option<Syncer> {
-        let (file, path) = (self.file.clone(), self.look.path().to_owned());
+        let (file, path) = (self.file.clone(), self.path.clone());
         let failed = move |source| Error::io("fdatasync", path.display().to_string(), source);
         Some(Box::new(move || sync_file(&file).map_err(&failed)))
     }
 
     fn check(&self, len: u64) -> Result<()> {
-        self.look.check(len)
+        let found = Looked::at(&self.path).map_err(self.error("open"))?;
+        let path = || self.path.display().to_string();
+        if found.identity != self.identity {
+            return Err(Error::Changed { file: "operation log", what: "replaced", path: path() });
+        }
+        if found.protected {
+            return Err(Error::io("open", path(), io::ErrorKind::PermissionDenied.into_os()));
+        }
+        if found.len != len {
+            return Err(Error::Changed { file: "operation log", what: "changed", path: path() });
+        }
+        Ok(())
     }
+}
 
-    fn check_to_append(&self, len: u64) -> Result<()> {
-        self.look.check_to_append(&self.file, len)
+/// What a look at a log's path shows before each append.
+struct Looked {
+    identity: (u64, u64),
+    /// No write bit at all: somebody protected the file, and root, whom the kernel would let through, honours it.
+    protected: bool,
+    len: u64,
+}
+
+impl Looked {
+    fn at(path: &Path) -> io::Result<Self> {
+        #[cfg(target_os = "linux")]
+        if let Some(found) = without_times(path) {
+            return found;
+        }
+        let metadata = std::fs::metadata(path)?;
+        let protected = metadata.permissions().readonly();
+        Ok(Looked { identity: identity(&metadata), protected, len: metadata.len() })
+    }
+}
+
+/// Asks for no times: since Linux 6.13 a look at them has the next write store a new one, which makes the inode dirty and
+/// so costs the sync after it another write of the disk (multigrain timestamps). `None` where the kernel has no `statx`.
+#[cfg(target_os = "linux")]
+#[allow(
+    unsafe_code,
+    reason = "statx by its number: glibc has a function for it since 2.28 only, and rustix asks the kernel past libc"
+)]
+fn without_times(path: &Path) -> Option<io::Result<Looked>> {
+    use std::os::unix::ffi::OsStrExt;
+    let path = std::ffi::CString::new(path.as_os_str().as_bytes()).ok()?;
+    let mask = libc::STATX_TYPE | libc::STATX_MODE | libc::STATX_INO | libc::STATX_SIZE;
+    // SAFETY: all bytes zero is a value of this structure of numbers.
+    let mut found: libc::statx = unsafe { std::mem::zeroed() };
+    // SAFETY: `path` ends with a zero byte, and the kernel writes into `found` only.
+    let failed = unsafe {
+        libc::syscall(libc::SYS_statx, libc::AT_FDCWD, path.as_ptr(), libc::AT_STATX_SYNC_AS_STAT, mask, &raw mut found)
+    };
+    if failed != 0 {
+        let error = io::Error::last_os_error();
+        // EPERM: what keeps older containers from calls that it does not know.
+        let unknown = matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM));
+        return (!unknown).then_some(Err(error));
+    }
+    let device = libc::makedev(found.stx_dev_major, found.stx_dev_minor);
+    let protected = found.stx_mode & 0o222 == 0;
+    Some(Ok(Looked { identity: (device, found.stx_ino), protected, len: found.stx_size }))
+}
+
+/// Turns a kind into the error that the operating system gives for it, so that it carries an errno.
+trait IntoOs {
+    fn into_os(self) -> io::Error;
+}
+
+impl IntoOs for io::ErrorKind {
+    fn into_os(self) -> io::Error {
+        #[cfg(unix)]
+        if self == io::ErrorKind::PermissionDenied {
+            return rustix::io::Errno::ACCESS.into();
+        }
+        self.into()
     }
 }

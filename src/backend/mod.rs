@@ -9,7 +9,6 @@
 
 pub mod fs;
 pub mod lines;
-mod look;
 pub mod memory;
 
 use crate::clock;
@@ -140,11 +139,6 @@ pub trait StorageFile: Send {
     }
     /// Checks that the path still names this file, that it may be written, and that it is `len` bytes long.
     fn check(&self, len: u64) -> Result<()>;
-    /// The same before an append: where these follow each other closely, that the path leads elsewhere may be noticed
-    /// a millisecond late. What is appended goes to this file all the same.
-    fn check_to_append(&self, len: u64) -> Result<()> {
-        self.check(len)
-    }
 }
 
 /// The right to write a store. Dropping it gives it back.

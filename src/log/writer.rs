@@ -173,7 +173,7 @@ impl Log {
     /// that is possible, and nothing more may be written.
     pub fn append(&mut self, bytes: &[u8], marks: &[LineMark], sync: bool) -> std::result::Result<(), AppendError> {
         self.mend().map_err(AppendError::Write)?;
-        self.file.check_to_append(self.len_of_file()).map_err(AppendError::Write)?;
+        self.file.check(self.len_of_file()).map_err(AppendError::Write)?;
         let alone = sync && matches!(marks, [LineMark { batch: None, .. }]) && self.room.takes(bytes);
         let placed = if alone { self.room.place(self.end, bytes) } else { None };
         self.end += match &placed {
