@@ -129,13 +129,6 @@ export const MUTATIONS = [
     caughtBy: UNIT,
   },
   {
-    name: "in a burst nobody notices that the log was removed",
-    file: "src/backend/look.rs",
-    find: "found.named && !found.protected",
-    replace: "!found.protected",
-    caughtBy: UNIT,
-  },
-  {
     name: "a snapshot's name is not synced",
     file: "src/store/checkpoint.rs",
     find: "backend.sync_dir(names::SNAPSHOTS).inspect_err(|_| discard(backend, &path))?;",

@@ -29,6 +29,8 @@ pub(super) fn write(file: &mut dyn StorageFile, fill: impl FnMut(&mut Vec<u8>) -
     while output.offset < ALONE && pieces.next(&mut buffer)? {
         output.write(&buffer)?;
     }
+    // It may have the size of a large record.
+    drop(std::mem::take(&mut buffer));
     if output.offset >= ALONE && by_two(&mut output, &mut pieces)? {
         return Ok(());
     }
