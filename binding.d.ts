@@ -431,14 +431,8 @@ export interface SegmentStream {
   stream: number
 }
 
-/**
- * Creates or replaces a record. `data` is a JSON text; `id` is not: infinite where `setByText` must be called with it as
- * one, for its characters.
- */
-export declare function set(handle: number, id: string, data: string): number
-
 /** Creates or replaces a record. `id` and `data` are JSON texts. */
-export declare function setByText(handle: number, id: string, data: string): number
+export declare function set(handle: number, id: string, data: string): number
 
 /** The ticket up to which writes have ended; -1 where there is more to tell (see `news`). */
 export declare function settled(handle: number): number

@@ -84,7 +84,6 @@ export const {
   remove,
   repairStore,
   set,
-  setByText,
   settled,
   sizes,
   start,

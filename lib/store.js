@@ -21,7 +21,7 @@ import { operationsOf } from "./operations.js";
 import { progressOf, readOptions, signalOf } from "./options.js";
 import { tellRecovery } from "./recovery-report.js";
 import { itemsNow, opened, operations, pairs, records, unlessAborted } from "./streams.js";
-import { checkId, idText, isThenable, valueText } from "./values.js";
+import { idText, isThenable, valueText } from "./values.js";
 import { View } from "./view.js";
 import { Watch } from "./watch.js";
 
@@ -290,26 +290,16 @@ export class Store {
    */
   set(id, value) {
     this.#ensureWritable();
-    let text;
+    let key, text;
     try {
-      checkId(id);
+      key = idText(id);
       text = valueText(value);
     } catch (error) {
       return this.#refuse(error);
     }
     // Reading the value may have run code of the caller's.
     this.#ensureWritable();
-    let code = native.set(this.#handle, id, text);
-    if (code === Infinity) {
-      let key;
-      try {
-        key = idText(id);
-      } catch (error) {
-        // longer than a string can be
-        return this.#refuse(error);
-      }
-      code = native.setByText(this.#handle, key, text);
-    }
+    const code = native.set(this.#handle, key, text);
     if (Number.isNaN(code)) return this.#refuse(toError(native.lastFailure()));
     this.#view.changed(id);
     return this.#accepted(code);

@@ -124,7 +124,7 @@ export class View {
     if (this.#complete) {
       this.#records.set(id, STALE);
       this.#stale.add(id);
-    } else if (this.#records.size > 0) {
+    } else {
       this.#records.delete(id);
     }
   }

@@ -5,7 +5,7 @@ use super::metrics;
 use super::options::OpenOptions;
 use super::registry::{self, Loading, get, with};
 use super::streams::add_archive;
-use super::text::{JsonText, Quoted, Utf8};
+use super::text::{JsonText, Utf8};
 use crate::backend::fs::FsBackend;
 use crate::format::archive::Segment;
 use crate::format::json;
@@ -277,16 +277,9 @@ fn ticket(result: Option<Result<Ticket>>) -> f64 {
     accepted(result.map(|result| result.map(Accepted::Through)))
 }
 
-/// Creates or replaces a record. `data` is a JSON text; `id` is not: infinite where `setByText` must be called with it as
-/// one, for its characters.
-#[napi(catch_unwind, ts_args_type = "handle: number, id: string, data: string")]
-pub fn set(handle: u32, id: Quoted, data: Utf8) -> f64 {
-    id.text().map_or(f64::INFINITY, |id| accepted(with(handle, |store| store.set(id, &data))))
-}
-
 /// Creates or replaces a record. `id` and `data` are JSON texts.
 #[napi(catch_unwind, ts_args_type = "handle: number, id: string, data: string")]
-pub fn set_by_text(handle: u32, id: Utf8, data: Utf8) -> f64 {
+pub fn set(handle: u32, id: Utf8, data: Utf8) -> f64 {
     accepted(with(handle, |store| store.set(&id, &data)))
 }
 

@@ -30,7 +30,7 @@ pub(super) fn write(file: &mut dyn StorageFile, fill: impl FnMut(&mut Vec<u8>) -
         output.write(&buffer)?;
     }
     // It may have the size of a large record.
-    drop(std::mem::take(&mut buffer));
+    buffer = Vec::new();
     if output.offset >= ALONE && by_two(&mut output, &mut pieces)? {
         return Ok(());
     }
@@ -99,13 +99,12 @@ fn by_two(output: &mut Output<'_>, pieces: &mut Pieces<impl FnMut(&mut Vec<u8>) 
         };
         let writing = thread::Builder::new().name("opslog-snapshot".to_owned()).spawn_scoped(scope, write);
         let Ok(writing) = writing else { return Ok(false) };
+        // Nothing comes any more where nobody writes: then nothing can be sent, either.
+        let next_written = |wait| if wait { written.recv().ok() } else { written.try_recv().ok() };
         let mut waiting = 0;
         let filled = loop {
             let mut piece = Vec::new();
-            // Nothing is received any more where nobody writes: then nothing can be sent, either.
-            while let Ok(used) =
-                if waiting > AHEAD { written.recv().map_err(drop) } else { written.try_recv().map_err(drop) }
-            {
+            while let Some(used) = next_written(waiting > AHEAD) {
                 waiting -= used.len();
                 piece = used;
             }

@@ -298,8 +298,8 @@ impl Records {
 
     /// Removes the record at a position and returns it.
     pub fn remove(&mut self, position: Position) -> Option<Record> {
-        let hash = self.hasher.hash_one(self.at(position)?.id());
-        if let Ok(entry) = self.positions.find_entry(hash, |found| *found == Packed::of(position)) {
+        let (hash, packed) = (self.hasher.hash_one(self.at(position)?.id()), Packed::of(position));
+        if let Ok(entry) = self.positions.find_entry(hash, |found| *found == packed) {
             entry.remove();
         }
         let place = self.blocks.get_mut(block_of(position))?;
