@@ -84,6 +84,7 @@ export const {
   remove,
   repairStore,
   set,
+  setMany,
   settled,
   sizes,
   start,

@@ -39,6 +39,17 @@ export class Calls {
   }
 
   /**
+   * A caller who waited before there was a ticket.
+   * @param {Waiting} waiting
+   * @param {number} code As `set` answers it: the ticket of a write, or the negative one of a call whose end is told by itself.
+   */
+  begin(waiting, code) {
+    waiting.ticket = Math.abs(code);
+    if (code > 0) this.#writes.push(waiting);
+    else this.#others.set(waiting.ticket, waiting);
+  }
+
+  /**
    * A call whose end is told by itself.
    * @param {number} ticket
    * @returns {Promise<unknown>}

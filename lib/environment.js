@@ -8,7 +8,10 @@ import { LONGEST } from "./timers.js";
 /** The method of a store that is called when the engine has results for it. */
 export const WAKE = Symbol("wake");
 
-/** What the environment needs of a store. @typedef {{ [WAKE]: () => void }} Sleeper */
+/** The method of a store that hands over to the engine what it holds. */
+export const HAND_OVER = Symbol("hand over");
+
+/** What the environment needs of a store. @typedef {{ [WAKE]: () => void, [HAND_OVER]: () => void }} Sleeper */
 
 /** @type {Map<number, WeakRef<Sleeper>>} */
 const stores = new Map();
@@ -26,7 +29,10 @@ const keepAlive = setInterval(() => {}, LONGEST);
 keepAlive.unref();
 
 // `exit` comes after process.exit() and uncaught exceptions as well; the engine itself sees to terminated workers.
-process.on("exit", () => native.finishAll(environment));
+process.on("exit", () => {
+  for (const store of stores.values()) store.deref()?.[HAND_OVER]();
+  native.finishAll(environment);
+});
 
 // An unclosed store that nobody can reach any more is flushed and its lock given back.
 const collected = new FinalizationRegistry((/** @type {number} */ handle) => {

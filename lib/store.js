@@ -2,7 +2,8 @@
  * The store that callers see: checks arguments, keeps decoded objects, hands JSON texts to the engine.
  *
  * `set` and `delete` change the engine's state at the call and queue what is to be written; the queue is handed to the
- * writer once per turn of the event loop (`kick`), so that the writes of one turn share one append and one sync.
+ * writer once per turn of the event loop (`kick`), so that the writes of one turn share one append and one sync. Sets that
+ * are told nothing before their batch or turn ends are held, and reach the engine together, before anything else does.
  *
  * What could go wrong if: `toJSON` or a getter of the caller's closes or changes the store (the state is checked after
  * the value was read); a batch function calls `undo` or `batch` (they take their turn right after the batch); a promise
@@ -12,19 +13,21 @@ import { resolve as resolvePath } from "node:path";
 import * as native from "../binding.js";
 import { Calls } from "./calls.js";
 import { CustomStore } from "./custom-store.js";
-import { WAKE, enter, environmentNumber, leave, setBusy } from "./environment.js";
+import { HAND_OVER, WAKE, enter, environmentNumber, leave, setBusy } from "./environment.js";
 import { argumentError, keepError, show, stateError, toError, withCode } from "./errors.js";
 import { FsBackend, isPlain } from "./fs-backend.js";
+import { HeldSets } from "./held-sets.js";
 import { migrateLoaded, migrateSegment } from "./migrate.js";
 import { Observer, checkpointProgress, withProgress } from "./observe.js";
 import { operationsOf } from "./operations.js";
 import { progressOf, readOptions, signalOf } from "./options.js";
 import { tellRecovery } from "./recovery-report.js";
 import { itemsNow, opened, operations, pairs, records, unlessAborted } from "./streams.js";
-import { idText, isThenable, valueText } from "./values.js";
+import { checkId, idText, isThenable, valueText } from "./values.js";
 import { View } from "./view.js";
 import { Watch } from "./watch.js";
 
+/** @typedef {import("./calls.js").Waiting} Waiting */
 /** @typedef {import("./migrate.js").Migrate} Migrate */
 /** @typedef {import("../index.js").StoreOptions} StoreOptions */
 /** @typedef {import("../index.js").StoreStats} StoreStats */
@@ -47,6 +50,7 @@ const DONE = Promise.resolve();
 export class Store {
   /** @type {"new" | "opening" | "open" | "closing" | "closed"} */
   #phase = "new";
+  /** Of the engine's store. Whoever asks it anything but `set` uses `#engine`. */
   #handle = -1;
   /** For a store whose files a caller's backend keeps. @type {CustomStore | undefined} */
   #custom;
@@ -68,7 +72,14 @@ export class Store {
   /** @type {View<T>} */
   #view = new View(-1);
   #calls = new Calls();
+  #held = new HeldSets();
+  /** Sets are held now. */
+  #holding = false;
+  /** Sets may be held that others of their turn came before. */
+  #holdsTurns = false;
   #batching = false;
+  /** Why the batch whose function is running cannot be. @type {Error | undefined} */
+  #batchFailure;
   /** Calls made inside a batch function that take their turn after it. @type {(() => void)[]} */
   #afterBatch = [];
   #kicked = false;
@@ -166,6 +177,10 @@ export class Store {
     this.#migrate = migrate;
     this.#view = new View(handle);
     this.#calls = new Calls();
+    this.#held = new HeldSets();
+    this.#holding = false;
+    // Buffered ones are told at once that they are: they go over at once. Where records are read from files, each may fail.
+    this.#holdsTurns = custom === undefined && !this.#buffered && !settings.skipLoad;
     this.#undelivered = [];
     this.#streamed = undefined;
     this.#isAsked = false;
@@ -181,7 +196,7 @@ export class Store {
     if (this.#closing !== undefined) return this.#closing;
     if (this.#phase !== "open") return Promise.reject(stateError("OPSLOG_NOT_OPEN"));
     if (this.#batching) return this.#defer(() => this.close());
-    const ticket = native.close(this.#handle);
+    const ticket = native.close(this.#engine);
     if (Number.isNaN(ticket)) return Promise.reject(toError(native.lastFailure()));
     this.unwatch();
     this.#phase = "closing";
@@ -209,11 +224,23 @@ export class Store {
     }
   }
 
+  /** The engine's store, which knows of every set that was called. */
+  get #engine() {
+    if (!this.#held.isEmpty) this.#handOver();
+    return this.#handle;
+  }
+
   #ensureReadable() {
+    if (!this.#held.isEmpty) this.#handOver();
     if (this.#phase !== "open" && this.#phase !== "closing") throw stateError("OPSLOG_NOT_OPEN");
   }
 
   #ensureWritable() {
+    if (!this.#held.isEmpty) this.#handOver();
+    this.#ensureSettable();
+  }
+
+  #ensureSettable() {
     if (this.#phase !== "open") throw stateError("OPSLOG_NOT_OPEN");
     if (this.#readOnly) throw stateError("OPSLOG_READ_ONLY");
   }
@@ -289,7 +316,8 @@ export class Store {
    * @returns {Promise<void> | void}
    */
   set(id, value) {
-    this.#ensureWritable();
+    this.#ensureSettable();
+    if (this.#holding) return this.#hold(id, value);
     let key, text;
     try {
       key = idText(id);
@@ -303,6 +331,71 @@ export class Store {
     if (Number.isNaN(code)) return this.#refuse(toError(native.lastFailure()));
     this.#view.changed(id);
     return this.#accepted(code);
+  }
+
+  /**
+   * A set that goes over to the engine with others.
+   * @param {string} id
+   * @param {T} value
+   * @returns {Promise<void> | void}
+   */
+  #hold(id, value) {
+    let text;
+    try {
+      checkId(id);
+      text = valueText(value);
+    } catch (error) {
+      return this.#refuse(error);
+    }
+    // Reading the value may have run code of the caller's.
+    this.#ensureSettable();
+    if (!this.#held.takes(text)) {
+      this.#handOver();
+      if (this.#batchFailure !== undefined) throw this.#batchFailure;
+      this.#held.takes(text);
+    }
+    this.#held.add(id, text);
+    this.#view.changed(id);
+    if (!this.#batching) return this.#held.wait();
+  }
+
+  /** The engine takes the sets that are held. */
+  #handOver() {
+    const { ids, texts, waiting, calledAt } = this.#held.take();
+    // JSON.stringify writes a newline in a text as `\n`.
+    const code = native.setMany(this.#handle, JSON.stringify(ids), texts.join("\n"), calledAt);
+    if (Number.isNaN(code)) {
+      // None of them. Whichever it was for: each by itself.
+      for (let i = 0; i < ids.length; i++) {
+        this.#handOverAlone(/** @type {string} */ (ids[i]), /** @type {string} */ (texts[i]), waiting[i]);
+      }
+    } else if (typeof code === "number") {
+      for (let i = 0; i < waiting.length; i++) this.#calls.begin(/** @type {Waiting} */ (waiting[i]), code + i);
+    } else {
+      for (let i = 0; i < waiting.length; i++) this.#calls.begin(/** @type {Waiting} */ (waiting[i]), /** @type {number} */ (code[i]));
+    }
+  }
+
+  /**
+   * @param {string} id
+   * @param {string} text
+   * @param {Waiting} [caller] Nobody in a batch.
+   */
+  #handOverAlone(id, text, caller) {
+    const code = native.set(this.#handle, JSON.stringify(id), text);
+    if (!Number.isNaN(code)) {
+      if (caller !== undefined) this.#calls.begin(caller, code);
+      return;
+    }
+    const error = toError(native.lastFailure());
+    this.#view.reordered([id]);
+    if (caller === undefined) this.#batchFailure ??= error;
+    else caller.reject(error);
+  }
+
+  /** Called by the environment at its end. */
+  [HAND_OVER]() {
+    if (!this.#held.isEmpty) this.#handOver();
   }
 
   /**
@@ -349,6 +442,7 @@ export class Store {
   #kick() {
     if (!this.#kicked) {
       this.#kicked = true;
+      if (!this.#batching) this.#holding = this.#holdsTurns;
       process.nextTick(Store.#endTurn, this);
     }
   }
@@ -356,7 +450,9 @@ export class Store {
   /** @param {Store<any>} store */
   static #endTurn(store) {
     store.#kicked = false;
+    store.#holding = false;
     if (store.#handle < 0) return;
+    store[HAND_OVER]();
     store.#observer.begin();
     if (store.#custom !== undefined) {
       store.#custom.run();
@@ -466,8 +562,9 @@ export class Store {
     this.#ensureWritable();
     ensureFunction("fn", fn);
     if (this.#batching) return this.#defer(() => this.batch(fn));
-    if (Number.isNaN(native.beginBatch(this.#handle))) throw toError(native.lastFailure());
+    if (Number.isNaN(native.beginBatch(this.#engine))) throw toError(native.lastFailure());
     this.#batching = true;
+    this.#holding = !this.#skipLoad;
     let code;
     try {
       const result = /** @type {unknown} */ (fn());
@@ -476,14 +573,18 @@ export class Store {
         result.then(undefined, () => {});
         throw argumentError("Argument 'fn' must not be async: a batch ends when the function returns");
       }
-      code = native.endBatch(this.#handle, true);
+      const engine = this.#engine;
+      if (this.#batchFailure !== undefined) throw this.#batchFailure;
+      code = native.endBatch(engine, true);
       if (Number.isNaN(code)) throw toError(native.lastFailure());
     } catch (error) {
-      native.endBatch(this.#handle, false);
+      native.endBatch(this.#engine, false);
       this.#takeChanged();
       throw error;
     } finally {
       this.#batching = false;
+      this.#batchFailure = undefined;
+      this.#holding = this.#kicked && this.#holdsTurns;
       for (const call of this.#afterBatch.splice(0)) call();
     }
     return this.#accepted(code);
@@ -493,7 +594,7 @@ export class Store {
   async undo() {
     this.#ensureWritable();
     if (this.#batching) return this.#defer(() => this.undo());
-    const ticket = native.undo(this.#handle);
+    const ticket = native.undo(this.#engine);
     this.#takeChanged();
     return /** @type {Promise<boolean>} */ (this.#wait(ticket));
   }
@@ -508,7 +609,7 @@ export class Store {
     const onProgress = progressOf(options);
     if (this.#batching) return this.#defer(() => this.compact(options));
     const look = onProgress && checkpointProgress(this.#handle);
-    await withProgress(onProgress, look, this.#waitUnlessAborted(native.compact(this.#handle), signal));
+    await withProgress(onProgress, look, this.#waitUnlessAborted(native.compact(this.#engine), signal));
   }
 
   /**
@@ -531,7 +632,7 @@ export class Store {
     this.#ensureWritable();
     if (ids.length === 0) return 0;
     const look = onProgress && checkpointProgress(this.#handle);
-    const ticket = native.archive(this.#handle, JSON.stringify(ids), segment ?? currentQuarter());
+    const ticket = native.archive(this.#engine, JSON.stringify(ids), segment ?? currentQuarter());
     this.#takeChanged();
     return /** @type {Promise<number>} */ (withProgress(onProgress, look, this.#waitUnlessAborted(ticket, signal)));
   }
@@ -583,7 +684,7 @@ export class Store {
   /** @returns {StoreStats} */
   stats() {
     this.#ensureReadable();
-    const { checkpointFailure, ...counts } = native.counts(this.#handle);
+    const { checkpointFailure, ...counts } = native.counts(this.#engine);
     const stats = checkpointFailure === undefined ? counts : { ...counts, checkpointError: toError(checkpointFailure) };
     // COMPAT: whoever compares, copies or serialises what upstream answers here sees the same members.
     const more = { ...native.sizes(this.#handle), recovered: this.#recovered };
@@ -615,7 +716,7 @@ export class Store {
    * @returns {Operation<T>[]}
    */
   #operations(id) {
-    return itemsNow(native.openOperations(this.#handle, id).stream);
+    return itemsNow(native.openOperations(this.#engine, id).stream);
   }
 
   /**
@@ -628,7 +729,7 @@ export class Store {
     const custom = this.#custom;
     this.#streamed = this.#logToGoOnFrom();
     /** @type {() => Promise<AsyncIterable<[string, T]> | Iterable<[string, T]>>} */
-    const open = async () => custom?.snapshotRecords() ?? records(opened(await native.openSnapshot(this.#handle)));
+    const open = async () => custom?.snapshotRecords() ?? records(opened(await native.openSnapshot(this.#engine)));
     yield* unlessAborted(await this.#readCurrent(open), signal);
   }
 
@@ -683,8 +784,8 @@ export class Store {
       this.#ensureReadable();
       // Operations that were not loaded stand in the file only.
       const stream = this.#skipLoad
-        ? await this.#readCurrent(async () => opened(await native.openLog(this.#handle)))
-        : opened(native.openOperations(this.#handle));
+        ? await this.#readCurrent(async () => opened(await native.openLog(this.#engine)))
+        : opened(native.openOperations(this.#engine));
       const manifest = log === undefined ? null : this.#manifest();
       const superseded = manifest === null ? undefined : supersededFrom(manifest, log);
       if (manifest === null || superseded === undefined) {
@@ -700,6 +801,7 @@ export class Store {
       const isArchived = superseded.some(({ archived }) => archived === true);
       for (const operation of found.slice(0, covered ?? found.length - carried)) {
         // Archiving takes a record away without an operation.
+        this[HAND_OVER]();
         if (isArchived && !this.#skipLoad && operation.op === "set" && !this.#view.has(operation.id)) continue;
         if (!since || operation.ts > since) yield operation;
       }
@@ -821,7 +923,7 @@ export class Store {
   #flush(sync) {
     if (this.#phase !== "open") throw stateError("OPSLOG_NOT_OPEN");
     if (this.#batching) return this.#defer(() => this.#flush(sync));
-    return this.#wait(native.flush(this.#handle, sync));
+    return this.#wait(native.flush(this.#engine, sync));
   }
 }
 

@@ -335,9 +335,37 @@ export const MUTATIONS = [
   {
     name: "reads do not see what was set",
     file: "lib/store.js",
-    find: "    this.#view.changed(id);\n",
-    replace: "",
+    find: "    this.#view.changed(id);\n    return this.#accepted(code);\n",
+    replace: "    return this.#accepted(code);\n",
     caughtBy: js("__test__/api/reads.test.js"),
+  },
+  {
+    name: "reads do not see what is held",
+    file: "lib/store.js",
+    find: "    this.#view.changed(id);\n    if (!this.#batching)",
+    replace: "    if (!this.#batching)",
+    caughtBy: js("__test__/api/held-sets.test.js"),
+  },
+  {
+    name: "a read does not wait for the sets that are held",
+    file: "lib/store.js",
+    find: "  #ensureReadable() {\n    if (!this.#held.isEmpty) this.#handOver();\n",
+    replace: "  #ensureReadable() {\n",
+    caughtBy: js("__test__/api/held-sets.test.js"),
+  },
+  {
+    name: "sets that are held at the end of a process are forgotten",
+    file: "lib/environment.js",
+    find: "  for (const store of stores.values()) store.deref()?.[HAND_OVER]();\n",
+    replace: "",
+    caughtBy: js("__test__/durability/exit.test.js"),
+  },
+  {
+    name: "sets that were held carry the time when they went over",
+    file: "src/store/write.rs",
+    find: "let op = inner.state.set(id, data, ts);",
+    replace: "let op = inner.state.set(id, data, ts.max(clock::now_ms()));",
+    caughtBy: cargo("--test", "set_many"),
   },
   {
     name: "a value that closes the store while it is read is written all the same",
@@ -349,8 +377,8 @@ export const MUTATIONS = [
   {
     name: "a failed batch stays in memory",
     file: "lib/store.js",
-    find: "      native.endBatch(this.#handle, false);\n",
-    replace: "      native.endBatch(this.#handle, true);\n",
+    find: "      native.endBatch(this.#engine, false);\n",
+    replace: "      native.endBatch(this.#engine, true);\n",
     caughtBy: js("__test__/api/batch.test.js"),
   },
   {

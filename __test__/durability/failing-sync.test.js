@@ -31,6 +31,7 @@ describe.skipIf(!canTrace)("a failed fsync (skipped where strace cannot trace)",
 
   it.each([
     ["set b", {}],
+    ["sets 5", {}],
     ["batch 3", {}],
     ["flush", { writeMode: "group", ...NEVER }],
     ["sync", { writeMode: "async", ...NEVER }],
@@ -43,7 +44,7 @@ describe.skipIf(!canTrace)("a failed fsync (skipped where strace cannot trace)",
     expect(await step(failing)).toMatchObject({ error: { code: "EIO", syscall: expect.stringMatching(/^f(data)?sync$/) } });
     await stop();
     // the disk works again, but nobody knows what it holds: refused until the store is opened anew
-    for (const refused of ["set c", "batch 2", "undo", "flush", "sync", "compact"]) {
+    for (const refused of ["set c", "sets 3", "batch 2", "undo", "flush", "sync", "compact"]) {
       expect(await step(refused)).toMatchObject({ error: { message: expect.any(String), code: expect.any(String) } });
     }
     expect((await step("get first")).result).toEqual({ id: "first" });

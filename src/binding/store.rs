@@ -13,6 +13,7 @@ use crate::format::op::Text;
 use crate::format::shapes::Apart;
 use crate::store::{Accepted, Migration, Opening, Phase, Piece, Refreshed, Store, Ticket, Value};
 use crate::{Error, Result};
+use napi::Either;
 use napi_derive::napi;
 use std::sync::Arc;
 
@@ -281,6 +282,29 @@ fn ticket(result: Option<Result<Ticket>>) -> f64 {
 #[napi(catch_unwind, ts_args_type = "handle: number, id: string, data: string")]
 pub fn set(handle: u32, id: Utf8, data: Utf8) -> f64 {
     accepted(with(handle, |store| store.set(&id, &data)))
+}
+
+/// `set` of several records: the JSON text of an array of ids, and as many JSON texts, each on a line of its own. `ts`: when
+/// they were called, in milliseconds since 1970. Answers for each of them, or with one number: 0 for all of them, NaN for all
+/// of them, or the ticket of the first if those of the others follow it.
+#[napi(catch_unwind, ts_args_type = "handle: number, ids: string, data: string, ts: number")]
+pub fn set_many(handle: u32, ids: Utf8, data: Utf8, ts: f64) -> Either<f64, Vec<f64>> {
+    let ids = json::elements(&ids).unwrap_or_default();
+    let results = match with(handle, |store| store.set_many(&ids, &data, ts as u64)).unwrap_or(Err(Error::NotOpen)) {
+        Ok(results) => results,
+        Err(error) => return Either::A(accepted(Some(Err(error)))),
+    };
+    let follow = |pair: &[Accepted]| match pair {
+        [Accepted::Done, Accepted::Done] => true,
+        [Accepted::Through(one), Accepted::Through(next)] => *next == one + 1,
+        _ => false,
+    };
+    match results.first() {
+        Some(first @ (Accepted::Done | Accepted::Through(_))) if results.windows(2).all(follow) => {
+            Either::A(accepted(Some(Ok(*first))))
+        }
+        _ => Either::B(results.into_iter().map(|result| accepted(Some(Ok(result)))).collect()),
+    }
 }
 
 /// Removes a record.

@@ -6,7 +6,7 @@ use super::{Durability, Inner, Shared, Store, WriteMode};
 use crate::clock;
 use crate::error::{Error, Result};
 use crate::state::Op;
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 use std::time::Instant;
 
 /// How the end of a write is told.
@@ -38,28 +38,53 @@ impl Store {
         self.change(id, |inner, ts| inner.state.delete(id, ts).ok_or_else(|| Error::RecordNotFound { id: id.into() }))
     }
 
+    /// [`Store::set`] of several records in turn. `data` holds as many JSON texts as there are ids, each on a line of its
+    /// own; `ts` is when they were called, in milliseconds since 1970. Answers for each of them.
+    ///
+    /// # Errors
+    /// As [`Store::set`], and `Invalid` where the numbers differ. Nothing is changed then, unless the store was opened
+    /// without its records: what had its turn before the failure is done.
+    pub fn set_many(&self, ids: &[&[u8]], data: &[u8], ts: u64) -> Result<Vec<Accepted>> {
+        let mut inner = self.begin_change()?;
+        if memchr::memchr_iter(b'\n', data).count() + 1 != ids.len() {
+            return Err(Error::Invalid { message: "There must be a value for each id".to_owned() });
+        }
+        let mut accepted = Vec::with_capacity(ids.len());
+        for (id, data) in ids.iter().zip(data.split(|&byte| byte == b'\n')) {
+            inner = self.shared.with_stored(inner, id)?;
+            let op = inner.state.set(id, data, ts);
+            accepted.push(inner.take(op, &self.shared));
+        }
+        self.end_change(inner);
+        Ok(accepted)
+    }
+
     fn change(&self, id: &[u8], apply: impl FnOnce(&mut Inner, u64) -> Result<Arc<Op>>) -> Result<Accepted> {
-        let options = &self.shared.options;
+        let inner = self.begin_change()?;
+        let mut inner = self.shared.with_stored(inner, id)?;
+        let op = apply(&mut inner, clock::now_ms())?;
+        let accepted = inner.take(op, &self.shared);
+        self.end_change(inner);
+        Ok(accepted)
+    }
+
+    fn begin_change(&self) -> Result<MutexGuard<'_, Inner>> {
         let mut inner = self.shared.inner();
-        inner.check_writable(options.read_only)?;
+        inner.check_writable(self.shared.options.read_only)?;
         if inner.batch.is_none() {
             self.check_background(&mut inner)?;
         }
-        let mut inner = self.shared.with_stored(inner, id)?;
-        let op = apply(&mut inner, clock::now_ms())?;
-        if let Some(batch) = &mut inner.batch {
-            batch.ops.push(op);
-            return Ok(Accepted::Done);
-        }
-        let accepted = inner.accept(Ops::from_buf([op]), &self.shared);
-        // A caller that never lets its turn end never kicks: what it was told is buffered must be written all the same.
-        let arm = options.write_mode != WriteMode::Immediate && !std::mem::replace(&mut inner.armed, true);
-        let lent = inner.lent;
-        drop(inner);
-        if arm {
+        Ok(inner)
+    }
+
+    /// A caller that never lets its turn end never kicks: what it was told is buffered must be written all the same.
+    fn end_change(&self, mut inner: MutexGuard<'_, Inner>) {
+        let is_buffered = self.shared.options.write_mode != WriteMode::Immediate && inner.batch.is_none();
+        if is_buffered && !std::mem::replace(&mut inner.armed, true) {
+            let lent = inner.lent;
+            drop(inner);
             self.shared.notify(lent);
         }
-        Ok(accepted)
     }
 
     /// Hands on the failure of buffered writes, once, and lets them be tried again.
@@ -148,6 +173,17 @@ impl Store {
 }
 
 impl Inner {
+    /// Takes an operation that has been applied into the batch that is open, or queues it.
+    fn take(&mut self, op: Arc<Op>, shared: &Shared) -> Accepted {
+        match &mut self.batch {
+            Some(batch) => {
+                batch.ops.push(op);
+                Accepted::Done
+            }
+            None => self.accept(Ops::from_buf([op]), shared),
+        }
+    }
+
     /// Queues operations that have been applied, and the checkpoint that they may set off.
     fn accept(&mut self, ops: Ops, shared: &Shared) -> Accepted {
         let options = &shared.options;
