@@ -435,11 +435,11 @@ export interface SegmentStream {
 export declare function set(handle: number, id: string, data: string): number
 
 /**
- * `set` of several records: the JSON text of an array of ids, and as many JSON texts, each on a line of its own. `ts`: when
- * they were called, in milliseconds since 1970. Answers for each of them, or with one number: 0 for all of them, NaN for all
- * of them, or the ticket of the first if those of the others follow it.
+ * `set` of several records, called `age` milliseconds ago. `lines`: JSON texts, each on a line of its own, an id, its value,
+ * the next id, and so on. Answers for each of them, or with one number: 0 for all of them, NaN for all of them, or the
+ * ticket of the first if those of the others follow it.
  */
-export declare function setMany(handle: number, ids: string, data: string, ts: number): number | Array<number>
+export declare function setMany(handle: number, lines: string, age: number): number | Array<number>
 
 /** The ticket up to which writes have ended; -1 where there is more to tell (see `news`). */
 export declare function settled(handle: number): number

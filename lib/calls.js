@@ -38,6 +38,11 @@ export class Calls {
     });
   }
 
+  /** The list of writes: whoever has tickets for several appends them, in their order. */
+  get writes() {
+    return this.#writes;
+  }
+
   /**
    * A caller who waited before there was a ticket.
    * @param {Waiting} waiting

@@ -30,8 +30,11 @@ keepAlive.unref();
 
 // `exit` comes after process.exit() and uncaught exceptions as well; the engine itself sees to terminated workers.
 process.on("exit", () => {
-  for (const store of stores.values()) store.deref()?.[HAND_OVER]();
-  native.finishAll(environment);
+  try {
+    for (const store of stores.values()) store.deref()?.[HAND_OVER]();
+  } finally {
+    native.finishAll(environment);
+  }
 });
 
 // An unclosed store that nobody can reach any more is flushed and its lock given back.

@@ -4,6 +4,10 @@
  * Held are the sets of a batch function, and those of one turn of the event loop after its first, where nobody is told
  * anything before the turn has ended. Whatever else is asked of the store comes after them (`Store.#handOver`), so
  * nobody sees the difference.
+ *
+ * What could go wrong if: the caller's stack overflows between two steps (what is held stays held until the engine has
+ * it, and from there to the tickets nothing is called); a string gets too long (ids and values are texts when they come
+ * here, and long ones do not).
  */
 
 /** @typedef {import("./calls.js").Waiting} Waiting */
@@ -11,65 +15,45 @@
 /** The clock, whatever a caller's tests put in the place of `Date` later. */
 const { now } = Date;
 
-/** That many are held at most, and texts of that many characters (or one that is longer). */
+/** That many are held at most, */
 const MOST = 512;
+/** and that many characters. */
 const MOST_TEXT = 64 * 1024;
 
 export class HeldSets {
-  /** @type {string[]} */
-  ids = [];
-  /** JSON texts of their values. @type {string[]} */
-  texts = [];
-  /** Their callers; nobody in a batch. @type {Waiting[]} */
+  /** JSON texts: an id, its value, the next id, … @type {string[]} */
+  lines = [];
+  /** Callers, in the same order; nobody in a batch. @type {Waiting[]} */
   waiting = [];
-  /** When they were called, in milliseconds since 1970: operations carry their own time. */
-  calledAt = 0;
   #size = 0;
+  #calledAt = 0;
 
   get isEmpty() {
-    return this.ids.length === 0;
+    return this.lines.length === 0;
+  }
+
+  /** How many milliseconds ago they were called: operations carry the time of their call. */
+  get age() {
+    return Math.max(0, now() - this.#calledAt);
+  }
+
+  /** @param {number} size characters */
+  static isShort(size) {
+    return size <= MOST_TEXT;
   }
 
   /**
    * True if a set of now goes over with those that are held: always, where there are none.
-   * @param {string} text
+   * @param {number} size characters
    */
-  takes(text) {
+  takes(size) {
     const time = now();
-    if (this.ids.length === 0) {
-      this.calledAt = time;
+    if (this.lines.length === 0) {
+      this.#calledAt = time;
+      this.#size = size;
       return true;
     }
-    return time === this.calledAt && this.ids.length < MOST && this.#size + text.length <= MOST_TEXT;
-  }
-
-  /**
-   * @param {string} id
-   * @param {string} text
-   */
-  add(id, text) {
-    this.ids.push(id);
-    this.texts.push(text);
-    this.#size += text.length;
-  }
-
-  /**
-   * The promise of the set that was added last.
-   * @returns {Promise<void>}
-   */
-  wait() {
-    return new Promise((resolve, reject) => {
-      this.waiting.push({ ticket: 0, resolve: /** @type {Waiting["resolve"]} */ (resolve), reject });
-    });
-  }
-
-  /** All that are held, from now on by the caller. */
-  take() {
-    const { ids, texts, waiting, calledAt } = this;
-    this.ids = [];
-    this.texts = [];
-    this.waiting = [];
-    this.#size = 0;
-    return { ids, texts, waiting, calledAt };
+    this.#size += size;
+    return time === this.#calledAt && this.lines.length < 2 * MOST && this.#size <= MOST_TEXT;
   }
 }

@@ -10,6 +10,7 @@
  * of a call is all that the caller keeps (the environment holds the store until it is settled).
  */
 import { resolve as resolvePath } from "node:path";
+import { isMainThread } from "node:worker_threads";
 import * as native from "../binding.js";
 import { Calls } from "./calls.js";
 import { CustomStore } from "./custom-store.js";
@@ -23,7 +24,7 @@ import { operationsOf } from "./operations.js";
 import { progressOf, readOptions, signalOf } from "./options.js";
 import { tellRecovery } from "./recovery-report.js";
 import { itemsNow, opened, operations, pairs, records, unlessAborted } from "./streams.js";
-import { checkId, idText, isThenable, valueText } from "./values.js";
+import { idText, isThenable, valueText } from "./values.js";
 import { View } from "./view.js";
 import { Watch } from "./watch.js";
 
@@ -180,7 +181,8 @@ export class Store {
     this.#held = new HeldSets();
     this.#holding = false;
     // Buffered ones are told at once that they are: they go over at once. Where records are read from files, each may fail.
-    this.#holdsTurns = custom === undefined && !this.#buffered && !settings.skipLoad;
+    // A worker may be terminated in the middle of a turn.
+    this.#holdsTurns = isMainThread && custom === undefined && !this.#buffered && !settings.skipLoad;
     this.#undelivered = [];
     this.#streamed = undefined;
     this.#isAsked = false;
@@ -317,7 +319,6 @@ export class Store {
    */
   set(id, value) {
     this.#ensureSettable();
-    if (this.#holding) return this.#hold(id, value);
     let key, text;
     try {
       key = idText(id);
@@ -326,8 +327,10 @@ export class Store {
       return this.#refuse(error);
     }
     // Reading the value may have run code of the caller's.
-    this.#ensureWritable();
-    const code = native.set(this.#handle, key, text);
+    this.#ensureSettable();
+    const size = key.length + text.length;
+    if (this.#holding && HeldSets.isShort(size)) return this.#hold(id, key, text, size);
+    const code = native.set(this.#engine, key, text);
     if (Number.isNaN(code)) return this.#refuse(toError(native.lastFailure()));
     this.#view.changed(id);
     return this.#accepted(code);
@@ -336,59 +339,75 @@ export class Store {
   /**
    * A set that goes over to the engine with others.
    * @param {string} id
-   * @param {T} value
+   * @param {string} key
+   * @param {string} text
+   * @param {number} size
    * @returns {Promise<void> | void}
    */
-  #hold(id, value) {
-    let text;
-    try {
-      checkId(id);
-      text = valueText(value);
-    } catch (error) {
-      return this.#refuse(error);
-    }
-    // Reading the value may have run code of the caller's.
-    this.#ensureSettable();
-    if (!this.#held.takes(text)) {
+  #hold(id, key, text, size) {
+    if (!this.#held.takes(size)) {
       this.#handOver();
       if (this.#batchFailure !== undefined) throw this.#batchFailure;
-      this.#held.takes(text);
+      this.#held.takes(size);
     }
-    this.#held.add(id, text);
+    /** @type {Promise<void> | undefined} */
+    let promise;
+    if (!this.#batching) {
+      /** @type {Waiting | undefined} */
+      let caller;
+      promise = new Promise((resolve, reject) => {
+        caller = { ticket: 0, resolve: /** @type {Waiting["resolve"]} */ (resolve), reject };
+      });
+      // The stack had no room for that function.
+      if (caller === undefined) return promise;
+      this.#held.waiting[this.#held.waiting.length] = caller;
+    }
+    const { lines } = this.#held;
+    lines[lines.length] = key;
+    lines[lines.length] = text;
     this.#view.changed(id);
-    if (!this.#batching) return this.#held.wait();
+    return promise;
   }
 
   /** The engine takes the sets that are held. */
   #handOver() {
-    const { ids, texts, waiting, calledAt } = this.#held.take();
+    const held = this.#held;
+    const { lines, waiting } = held;
+    const next = new HeldSets();
+    const { writes } = this.#calls;
     // JSON.stringify writes a newline in a text as `\n`.
-    const code = native.setMany(this.#handle, JSON.stringify(ids), texts.join("\n"), calledAt);
-    if (Number.isNaN(code)) {
-      // None of them. Whichever it was for: each by itself.
-      for (let i = 0; i < ids.length; i++) {
-        this.#handOverAlone(/** @type {string} */ (ids[i]), /** @type {string} */ (texts[i]), waiting[i]);
+    const code = native.setMany(this.#handle, lines.join("\n"), held.age);
+    // ORDER: the engine has them. Nothing is called until they are not held any more and have tickets.
+    this.#held = next;
+    if (typeof code === "number" && code >= 0) {
+      for (let i = 0; i < waiting.length; i++) {
+        const caller = /** @type {Waiting} */ (waiting[i]);
+        caller.ticket = code + i;
+        writes[writes.length] = caller;
       }
     } else if (typeof code === "number") {
-      for (let i = 0; i < waiting.length; i++) this.#calls.begin(/** @type {Waiting} */ (waiting[i]), code + i);
+      // None of them. Whichever it was for: each by itself.
+      for (let i = 0; i < lines.length; i += 2) {
+        this.#handOverAlone(/** @type {string} */ (lines[i]), /** @type {string} */ (lines[i + 1]), waiting[i / 2]);
+      }
     } else {
       for (let i = 0; i < waiting.length; i++) this.#calls.begin(/** @type {Waiting} */ (waiting[i]), /** @type {number} */ (code[i]));
     }
   }
 
   /**
-   * @param {string} id
+   * @param {string} key
    * @param {string} text
    * @param {Waiting} [caller] Nobody in a batch.
    */
-  #handOverAlone(id, text, caller) {
-    const code = native.set(this.#handle, JSON.stringify(id), text);
+  #handOverAlone(key, text, caller) {
+    const code = native.set(this.#handle, key, text);
     if (!Number.isNaN(code)) {
       if (caller !== undefined) this.#calls.begin(caller, code);
       return;
     }
     const error = toError(native.lastFailure());
-    this.#view.reordered([id]);
+    this.#view.reordered([JSON.parse(key)]);
     if (caller === undefined) this.#batchFailure ??= error;
     else caller.reject(error);
   }
@@ -565,6 +584,8 @@ export class Store {
     if (Number.isNaN(native.beginBatch(this.#engine))) throw toError(native.lastFailure());
     this.#batching = true;
     this.#holding = !this.#skipLoad;
+    // Made now: there may be no room on the stack later.
+    const nothing = new HeldSets();
     let code;
     try {
       const result = /** @type {unknown} */ (fn());
@@ -578,8 +599,11 @@ export class Store {
       code = native.endBatch(engine, true);
       if (Number.isNaN(code)) throw toError(native.lastFailure());
     } catch (error) {
-      native.endBatch(this.#engine, false);
+      const { lines } = this.#held;
+      this.#held = nothing;
+      native.endBatch(this.#handle, false);
       this.#takeChanged();
+      this.#view.reordered(lines.filter((_, i) => i % 2 === 0).map((key) => /** @type {string} */ (JSON.parse(key))));
       throw error;
     } finally {
       this.#batching = false;

@@ -4,21 +4,13 @@
 import { argumentError, show } from "./errors.js";
 
 /**
- * @param {unknown} id
- * @returns {asserts id is string}
- */
-export function checkId(id) {
-  if (typeof id !== "string" || id === "") {
-    throw argumentError(`Argument 'id' must be a non-empty string, got ${show(id)}`);
-  }
-}
-
-/**
  * The JSON text of an id.
  * @param {unknown} id
  */
 export function idText(id) {
-  checkId(id);
+  if (typeof id !== "string" || id === "") {
+    throw argumentError(`Argument 'id' must be a non-empty string, got ${show(id)}`);
+  }
   return JSON.stringify(id);
 }
 

@@ -2,6 +2,7 @@
  * CONTRACT.md 1: every call sees all `set` made before it. Sets of a batch, and those of one turn, reach the engine
  * together (lib/held-sets.js): nobody may notice.
  */
+import { execFileSync } from "node:child_process";
 import { beforeEach, describe, expect, it, onTestFinished } from "vitest";
 import { temporaryDirectory } from "../support/directory.js";
 import { logLinesOf } from "../support/files.js";
@@ -66,10 +67,10 @@ describe.each(WRITE_MODES)("sets of one turn and of a batch ($mode)", ({ options
   });
 
   it.each(WAYS)("of %s are all there afterwards, in order, whatever their texts and however many", async (_way, run) => {
-    const texts = ["plain", "two\nlines", "\u2028", "\ud800", "日本語", "\"\\", "x".repeat(300_000), ""];
+    const texts = ["plain", "two\nlines", "\u2028", "\ud800", "日本語", "\"\\", "x".repeat(300_000), "y".repeat(70_000)];
     const expected = [["old", { n: -1 }]];
     for (let n = 0; n < MANY; n++) expected.push([`${n}${texts[n % 6]}`, { n, text: texts[(n * 5) % (n % 500 === 3 ? 8 : 6)] }]);
-    expected.push(["last\nline", [1, "a\nb"]]);
+    expected.push(["last\nline".repeat(10_000), [1, "a\nb"]], ["last", []]);
     await run(store, (set) => {
       for (const [id, value] of expected.slice(1)) set(id, value);
     });
@@ -99,6 +100,32 @@ describe.each(WRITE_MODES)("sets of one turn and of a batch ($mode)", ({ options
     });
     const times = store.getOps().slice(1).map(({ ts }) => Date.parse(ts));
     expect(times.map((time, n) => time >= calledAt[n][0] && time <= calledAt[n][1])).toEqual(Array.from({ length: 5 }, () => true));
+  });
+
+  it.each(WAYS)("of %s survive a stack that overflows in a read", async (way, run) => {
+    let n = 0;
+    const held = [];
+    const overflow = () => {
+      try { overflow(); } catch { /* comes from below */ }
+      try { store.get("old"); } catch { /* no room */ }
+    };
+    const deeper = (levels, ...padding) => (levels > 0 ? deeper(levels - 1, ...padding) : overflow());
+    for (let round = 0; round < 20; round++) {
+      await run(store, (set) => {
+        for (let i = 0; i < 5; i++, n++) {
+          held.push(`k${n}`);
+          set(`k${n}`, { n });
+        }
+        try { deeper(round, ...Array.from({ length: round % 5 })); } catch { /* no room at all */ }
+      }).catch((error) => {
+        // the stack had no room for the end of a batch, which fails as a whole then
+        if (way === "a turn" || !(error instanceof RangeError)) throw error;
+        held.splice(-5);
+      });
+    }
+    expect(store.entries().slice(1).map(([id]) => id)).toEqual(held);
+    await store.close();
+    expect((await stateOf(dir)).entries.slice(1).map(([id]) => id)).toEqual(held);
   });
 
   it("take their turn among other calls that nobody awaits", async () => {
@@ -143,8 +170,7 @@ describe.each(WRITE_MODES)("sets of one turn and of a batch ($mode)", ({ options
   });
 
   it.each(WAYS)("of %s do not mind an Array.prototype.toJSON", async (_way, run) => {
-    // as a library of 2008 had it
-    Array.prototype.toJSON = function toJSON() { return "an array"; };
+    Array.prototype.toJSON = () => { throw new Error("no value is an array"); };
     onTestFinished(() => { delete Array.prototype.toJSON; });
     await run(store, (set) => {
       for (let n = 0; n < 10; n++) set(`k${n}`, { n });
@@ -156,8 +182,26 @@ describe.each(WRITE_MODES)("sets of one turn and of a batch ($mode)", ({ options
   });
 });
 
-describe.runIf(isNative)("sets of one turn that reach a threshold", () => {
-  it("settle with their checkpoint, and the others do", async () => {
+describe.runIf(isNative)("sets that are held", () => {
+  it("carry real times, although Date was somebody else's when the package was imported", () => {
+    const dir = temporaryDirectory();
+    const program = `
+      const { now } = Date;
+      Date.now = () => 1e12;
+      const { Store } = await import(${JSON.stringify(new URL("../../index.js", import.meta.url).href)});
+      Date.now = now;
+      const store = new Store();
+      await store.open(${JSON.stringify(dir)}, { durability: "os" });
+      await Promise.all(["a", "b", "c"].map((id) => store.set(id, {})));
+      await store.batch(() => store.set("d", {}));
+      console.log(JSON.stringify(store.getOps().map(({ ts }) => Date.parse(ts))));
+      await store.close();`;
+    const before = Date.now();
+    const times = JSON.parse(execFileSync(process.execPath, ["--input-type=module", "--eval", program], { encoding: "utf8" }));
+    expect(times.map((time) => time >= before && time <= Date.now())).toEqual([true, true, true, true]);
+  });
+
+  it("settle with the checkpoint whose threshold they reach, and the others do", async () => {
     const dir = temporaryDirectory();
     const store = await openStore(dir, { durability: "os", checkpointThreshold: 100, checkpointOnClose: false });
     await Promise.all(Array.from({ length: 1_050 }, (_, n) => store.set(`k${n}`, { n })));

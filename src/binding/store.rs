@@ -284,13 +284,12 @@ pub fn set(handle: u32, id: Utf8, data: Utf8) -> f64 {
     accepted(with(handle, |store| store.set(&id, &data)))
 }
 
-/// `set` of several records: the JSON text of an array of ids, and as many JSON texts, each on a line of its own. `ts`: when
-/// they were called, in milliseconds since 1970. Answers for each of them, or with one number: 0 for all of them, NaN for all
-/// of them, or the ticket of the first if those of the others follow it.
-#[napi(catch_unwind, ts_args_type = "handle: number, ids: string, data: string, ts: number")]
-pub fn set_many(handle: u32, ids: Utf8, data: Utf8, ts: f64) -> Either<f64, Vec<f64>> {
-    let ids = json::elements(&ids).unwrap_or_default();
-    let results = match with(handle, |store| store.set_many(&ids, &data, ts as u64)).unwrap_or(Err(Error::NotOpen)) {
+/// `set` of several records, called `age` milliseconds ago. `lines`: JSON texts, each on a line of its own, an id, its value,
+/// the next id, and so on. Answers for each of them, or with one number: 0 for all of them, NaN for all of them, or the
+/// ticket of the first if those of the others follow it.
+#[napi(catch_unwind, ts_args_type = "handle: number, lines: string, age: number")]
+pub fn set_many(handle: u32, lines: Utf8, age: f64) -> Either<f64, Vec<f64>> {
+    let results = match with(handle, |store| store.set_many(&lines, age as u64)).unwrap_or(Err(Error::NotOpen)) {
         Ok(results) => results,
         Err(error) => return Either::A(accepted(Some(Err(error)))),
     };

@@ -38,19 +38,22 @@ impl Store {
         self.change(id, |inner, ts| inner.state.delete(id, ts).ok_or_else(|| Error::RecordNotFound { id: id.into() }))
     }
 
-    /// [`Store::set`] of several records in turn. `data` holds as many JSON texts as there are ids, each on a line of its
-    /// own; `ts` is when they were called, in milliseconds since 1970. Answers for each of them.
+    /// [`Store::set`] of several records in turn. `lines` holds JSON texts, each on a line of its own: an id, its value, the
+    /// next id, and so on. They were called `age` milliseconds ago. Answers for each of them.
     ///
     /// # Errors
-    /// As [`Store::set`], and `Invalid` where the numbers differ. Nothing is changed then, unless the store was opened
-    /// without its records: what had its turn before the failure is done.
-    pub fn set_many(&self, ids: &[&[u8]], data: &[u8], ts: u64) -> Result<Vec<Accepted>> {
+    /// As [`Store::set`], and `Invalid` where there is an id without a value. Nothing is changed then, unless the store was
+    /// opened without its records: what had its turn before the failure is done.
+    pub fn set_many(&self, lines: &[u8], age: u64) -> Result<Vec<Accepted>> {
         let mut inner = self.begin_change()?;
-        if memchr::memchr_iter(b'\n', data).count() + 1 != ids.len() {
+        let newlines = memchr::memchr_iter(b'\n', lines).count();
+        if newlines.is_multiple_of(2) {
             return Err(Error::Invalid { message: "There must be a value for each id".to_owned() });
         }
-        let mut accepted = Vec::with_capacity(ids.len());
-        for (id, data) in ids.iter().zip(data.split(|&byte| byte == b'\n')) {
+        let ts = clock::now_ms().saturating_sub(age);
+        let mut accepted = Vec::with_capacity(newlines / 2 + 1);
+        let mut texts = lines.split(|&byte| byte == b'\n');
+        while let (Some(id), Some(data)) = (texts.next(), texts.next()) {
             inner = self.shared.with_stored(inner, id)?;
             let op = inner.state.set(id, data, ts);
             accepted.push(inner.take(op, &self.shared));
