@@ -90,10 +90,11 @@ export async function bufferAndIdle({ Store, report, command, dir, options }) {
 export async function writeAndLeave({ Store, dir, options, how }) {
   const store = new Store();
   await store.open(dir, options);
-  const pending = Array.from({ length: 300 }, (_, n) => store.set(`k${n}`, { n }));
+  const pending = Array.from({ length: 290 }, (_, n) => store.set(`k${n}`, { n }));
   pending.push(store.batch(() => {
-    for (let n = 300; n < 310; n++) store.set(`k${n}`, { n });
+    for (let n = 290; n < 300; n++) store.set(`k${n}`, { n });
   }));
+  for (let n = 300; n < 310; n++) pending.push(store.set(`k${n}`, { n }));
   void Promise.allSettled(pending);
   if (how === "process.exit") process.exit(7);
   if (how === "exit listener") {
