@@ -211,6 +211,9 @@ export interface ImportResult {
   failure?: Failure
 }
 
+/** Memory for sets that cross without a call; null where a store has none, or cannot lend it. */
+export declare function intake(handle: number): ArrayBuffer | null
+
 /** True once a store has been closed. */
 export declare function isClosed(handle: number): boolean
 
@@ -484,6 +487,9 @@ export interface StreamResult {
   version?: number
   failure?: Failure
 }
+
+/** Takes in what stands in a store's intake, which is empty then. */
+export declare function takeIn(handle: number): void
 
 /** Takes the last operation off a log. Gives whether there was one. */
 export declare function takeLastOperation(dir: string, path: string): Promise<FileResult>

@@ -4,6 +4,7 @@
  * `set` and `delete` change the engine's state at the call and queue what is to be written; the queue is handed to the
  * writer once per turn of the event loop (`kick`), so that the writes of one turn share one append and one sync. Sets that
  * are told nothing before their batch or turn ends are held, and reach the engine together, before anything else does.
+ * Buffered ones are written to memory that the engine shares (`Intake`), and taken from there before anything else is done.
  *
  * What could go wrong if: `toJSON` or a getter of the caller's closes or changes the store (the state is checked after
  * the value was read); a batch function calls `undo` or `batch` (they take their turn right after the batch); a promise
@@ -18,13 +19,14 @@ import { HAND_OVER, WAKE, enter, environmentNumber, leave, setBusy } from "./env
 import { argumentError, keepError, show, stateError, toError, withCode } from "./errors.js";
 import { FsBackend, isPlain } from "./fs-backend.js";
 import { HeldSets } from "./held-sets.js";
+import { Intake } from "./intake.js";
 import { migrateLoaded, migrateSegment } from "./migrate.js";
 import { Observer, checkpointProgress, withProgress } from "./observe.js";
 import { operationsOf } from "./operations.js";
 import { progressOf, readOptions, signalOf } from "./options.js";
 import { tellRecovery } from "./recovery-report.js";
 import { itemsNow, opened, operations, pairs, records, unlessAborted } from "./streams.js";
-import { idText, isThenable, valueText } from "./values.js";
+import { checkId, idText, isThenable, valueText } from "./values.js";
 import { View } from "./view.js";
 import { Watch } from "./watch.js";
 
@@ -78,6 +80,10 @@ export class Store {
   #holding = false;
   /** Sets may be held that others of their turn came before. */
   #holdsTurns = false;
+  /** Of a store whose sets are buffered. @type {Intake | undefined} */
+  #intake;
+  /** There are sets that the engine has not been called for. */
+  #unsent = false;
   #batching = false;
   /** Why the batch whose function is running cannot be. @type {Error | undefined} */
   #batchFailure;
@@ -180,7 +186,10 @@ export class Store {
     this.#calls = new Calls();
     this.#held = new HeldSets();
     this.#holding = false;
-    // Buffered ones are told at once that they are: they go over at once. Where records are read from files, each may fail.
+    this.#unsent = false;
+    const memory = this.#buffered && custom === undefined ? native.intake(handle) : null;
+    this.#intake = memory === null ? undefined : new Intake(memory);
+    // Buffered ones are told at once that they are: they are out of our hands at once (see `#intake`). Where records are read from files, each may fail.
     // A worker may be terminated in the middle of a turn.
     this.#holdsTurns = isMainThread && custom === undefined && !this.#buffered && !settings.skipLoad;
     this.#undelivered = [];
@@ -219,6 +228,7 @@ export class Store {
         leave(this.#handle, this);
         this.#busy = false;
         this.#handle = -1;
+        this.#intake = undefined;
         this.#view = new View(-1);
       } else {
         this.#phase = "open";
@@ -228,17 +238,17 @@ export class Store {
 
   /** The engine's store, which knows of every set that was called. */
   get #engine() {
-    if (!this.#held.isEmpty) this.#handOver();
+    if (this.#unsent) this.#handOver();
     return this.#handle;
   }
 
   #ensureReadable() {
-    if (!this.#held.isEmpty) this.#handOver();
+    if (this.#unsent) this.#handOver();
     if (this.#phase !== "open" && this.#phase !== "closing") throw stateError("OPSLOG_NOT_OPEN");
   }
 
   #ensureWritable() {
-    if (!this.#held.isEmpty) this.#handOver();
+    if (this.#unsent) this.#handOver();
     this.#ensureSettable();
   }
 
@@ -319,6 +329,7 @@ export class Store {
    */
   set(id, value) {
     this.#ensureSettable();
+    if (this.#intake !== undefined && !this.#batching) return this.#setBuffered(this.#intake, id, value);
     let key, text;
     try {
       key = idText(id);
@@ -330,10 +341,53 @@ export class Store {
     this.#ensureSettable();
     const size = key.length + text.length;
     if (this.#holding && HeldSets.isShort(size)) return this.#hold(id, key, text, size);
-    const code = native.set(this.#engine, key, text);
+    return this.#setNow(this.#engine, id, key, text);
+  }
+
+  /**
+   * A set that calls the engine.
+   * @param {number} engine
+   * @param {string} id
+   * @param {string} key
+   * @param {string} text
+   * @returns {Promise<void> | void}
+   */
+  #setNow(engine, id, key, text) {
+    const code = native.set(engine, key, text);
     if (Number.isNaN(code)) return this.#refuse(toError(native.lastFailure()));
     this.#view.changed(id);
     return this.#accepted(code);
+  }
+
+  /**
+   * A set that mostly needs no call of the engine.
+   * @param {Intake} intake
+   * @param {string} id
+   * @param {T} value
+   * @returns {Promise<void> | void}
+   */
+  #setBuffered(intake, id, value) {
+    let text;
+    try {
+      checkId(id);
+      text = valueText(value);
+    } catch (error) {
+      return Promise.reject(/** @type {Error} */ (error));
+    }
+    // As above.
+    this.#ensureSettable();
+    if (!intake.put(id, text)) {
+      // The engine takes in first what stands there.
+      const promise = this.#setNow(this.#handle, id, idText(id), text);
+      this.#unsent = false;
+      return promise;
+    }
+    this.#unsent = true;
+    this.#view.changed(id);
+    // ORDER: after it was put there. Whoever looked by himself may have stopped just before.
+    if (intake.isUnwatched) this.#handOver();
+    this.#kick();
+    return DONE;
   }
 
   /**
@@ -365,12 +419,19 @@ export class Store {
     const { lines } = this.#held;
     lines[lines.length] = key;
     lines[lines.length] = text;
+    this.#unsent = true;
     this.#view.changed(id);
     return promise;
   }
 
-  /** The engine takes the sets that are held. */
+  /** The engine takes the sets that it has not been called for. */
   #handOver() {
+    if (!this.#held.isEmpty) this.#handOverHeld();
+    if (this.#intake !== undefined) native.takeIn(this.#handle);
+    this.#unsent = false;
+  }
+
+  #handOverHeld() {
     const held = this.#held;
     const { lines, waiting } = held;
     const next = new HeldSets();
@@ -414,7 +475,7 @@ export class Store {
 
   /** Called by the environment at its end. */
   [HAND_OVER]() {
-    if (!this.#held.isEmpty) this.#handOver();
+    if (this.#unsent) this.#handOver();
   }
 
   /**
@@ -471,13 +532,18 @@ export class Store {
     store.#kicked = false;
     store.#holding = false;
     if (store.#handle < 0) return;
-    store[HAND_OVER]();
+    if (!store.#held.isEmpty) store.#handOver();
     store.#observer.begin();
     if (store.#custom !== undefined) {
       store.#custom.run();
       // From now on something is pending: the store must not be collected.
       store[WAKE]();
-    } else store.#look(native.kick(store.#handle));
+      return;
+    }
+    // Which takes in what stands in the intake.
+    const through = native.kick(store.#handle);
+    store.#unsent = false;
+    store.#look(through);
   }
 
   /** Called by the environment when the engine has results. */

@@ -8,10 +8,18 @@ import { argumentError, show } from "./errors.js";
  * @param {unknown} id
  */
 export function idText(id) {
+  checkId(id);
+  return JSON.stringify(id);
+}
+
+/**
+ * @param {unknown} id
+ * @returns {asserts id is string}
+ */
+export function checkId(id) {
   if (typeof id !== "string" || id === "") {
     throw argumentError(`Argument 'id' must be a non-empty string, got ${show(id)}`);
   }
-  return JSON.stringify(id);
 }
 
 /** How V8 begins its messages for what has no JSON text. */

@@ -124,7 +124,7 @@ export class View {
     if (this.#complete) {
       this.#records.set(id, STALE);
       this.#stale.add(id);
-    } else {
+    } else if (this.#records.size > 0) {
       this.#records.delete(id);
     }
   }

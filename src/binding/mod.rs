@@ -13,6 +13,7 @@ mod errors;
 mod external;
 mod files;
 mod import;
+mod intake;
 mod locks;
 mod metrics;
 mod options;

@@ -326,6 +326,7 @@ pub fn end_batch(handle: u32, keep: bool) -> f64 {
 #[napi(catch_unwind)]
 pub fn kick(handle: u32) -> f64 {
     let through = with(handle, |store| {
+        store.take_in();
         store.kick_and_look();
         store.settled_through()
     });

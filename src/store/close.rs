@@ -179,6 +179,11 @@ impl Shared {
             return;
         }
         let mut disk = self.disk();
+        {
+            let mut inner = self.inner();
+            inner.take_in(self);
+            inner.close_intake();
+        }
         while disk.log.is_some() {
             let is_undo = {
                 let mut inner = self.inner();

@@ -146,7 +146,11 @@ impl Shared {
             Err(error) => return self.write_failed(error),
         };
         // Only now: an agent may have had to apply the queue again on what others have done.
-        let group = Group::collect(&self.inner(), GROUP_BYTES, usize::MAX);
+        let group = {
+            let mut inner = self.inner();
+            inner.take_in(self);
+            Group::collect(&inner, GROUP_BYTES, usize::MAX)
+        };
         self.commit_in_turn(disk, &group, turn)
     }
 
@@ -297,6 +301,7 @@ impl Shared {
                 inner.metrics.fails_quietly(&error);
             }
             inner.background_error = (!told).then_some(error);
+            inner.close_intake();
             inner.retry_at = Some(Instant::now() + RETRY);
         }
         drop(inner);
@@ -328,6 +333,7 @@ impl Shared {
     pub(super) fn poison(&self, error: Error) {
         let mut inner = self.inner();
         inner.failed = Some(error.clone());
+        inner.close_intake();
         inner.queue_unsynced_again();
         inner.sync_now = false;
         // `close` is carried out all the same: it rejects, and frees the lock.
@@ -402,6 +408,7 @@ impl Inner {
             }
             if let Some(op) = write.impossible.first() {
                 self.background_error = Some(Error::RecordNotFound { id: op.id.clone() });
+                self.close_intake();
             }
         }
         told

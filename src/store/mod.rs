@@ -21,6 +21,7 @@ mod external;
 mod fold;
 mod follow;
 mod index;
+mod intake;
 mod metrics;
 mod open;
 mod options;
@@ -38,6 +39,7 @@ mod writer;
 pub use archive::{load_archive, resolve_segment};
 pub use external::{Left, Step};
 pub use follow::Refreshed;
+pub use intake::Intake;
 pub use metrics::{Activity, Progress, Sizes, bytes_to_read};
 pub use open::{Migration, Opening, RecoveryReport};
 pub use options::{Durability, OnDamage, Options, WriteMode};
@@ -57,6 +59,7 @@ use checkpoint::{Job, Snapshot};
 use commit::Encoded;
 use external::External;
 use follow::Follow;
+use intake::Taking;
 use metrics::{Gauge, Metrics};
 use partial::Stored;
 use queue::{Batch, Item, Parked};
@@ -66,7 +69,7 @@ use several::Several;
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
@@ -175,6 +178,7 @@ struct Inner {
     armed: bool,
     /// Somebody waits for what is queued since the last kick.
     urgent: bool,
+    taking: Taking,
     /// Messages for stderr.
     notices: Vec<Notice>,
     /// Writes up to this ticket have ended, unless an outcome says otherwise.
@@ -209,6 +213,8 @@ struct Shared {
     /// There are no other threads: what is due is done when somebody waits for it.
     inline: bool,
     relay: Relay,
+    /// Where sets come in without a call.
+    intake: OnceLock<Arc<Intake>>,
     gauge: Gauge,
 }
 

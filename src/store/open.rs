@@ -314,6 +314,7 @@ impl Opening {
             kicked: false,
             armed: false,
             urgent: false,
+            taking: super::intake::Taking::default(),
             notices: Vec::new(),
             through: 0,
             outcomes: Vec::new(),
@@ -348,6 +349,7 @@ impl Opening {
             external: false,
             inline: self.inline,
             relay: super::relay::Relay::default(),
+            intake: std::sync::OnceLock::new(),
             gauge,
         }
     }

@@ -190,6 +190,8 @@ impl Shared {
             Some(Lent { log, twin: twin.take(), twin_failed: None, encoded: std::mem::take(&mut disk.encoded) });
         let mut inner = self.inner();
         inner.lent = true;
+        // Whoever was going to look is the writer.
+        inner.rest(self);
         let waits = inner.can_relay();
         drop(inner);
         if waits {
@@ -243,7 +245,9 @@ impl Shared {
             if inner.queue.is_empty() {
                 // As the writer does: the next call asks anew.
                 inner.kicked = false;
-                inner.armed = false;
+                if inner.rest(self) {
+                    self.notify(inner.lent);
+                }
             }
         }
     }
@@ -255,7 +259,11 @@ impl Shared {
             if self.inner().make_way(fsync) {
                 self.wake();
             }
-            let group = Group::collect(&self.inner(), super::commit::GROUP_BYTES, usize::MAX);
+            let group = {
+                let mut inner = self.inner();
+                inner.take_in(self);
+                Group::collect(&inner, super::commit::GROUP_BYTES, usize::MAX)
+            };
             if group.items() == 0 {
                 return;
             }

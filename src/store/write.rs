@@ -27,7 +27,15 @@ impl Store {
     /// `NotOpen`, `ReadOnly`, `Failed`, or an earlier failure of buffered writes that no call has been told yet; in a
     /// store without its records also `Corrupt` and `Io` of the files. Nothing is changed then.
     pub fn set(&self, id: &[u8], data: &[u8]) -> Result<Accepted> {
-        self.change(id, |inner, ts| Ok(inner.state.set(id, data, ts)))
+        let mut inner = self.shared.inner();
+        self.take_all_in(&mut inner);
+        let inner = self.check_change(inner)?;
+        let mut inner = self.shared.with_stored(inner, id)?;
+        let op = inner.state.set(id, data, clock::now_ms());
+        let accepted = inner.take(op, &self.shared);
+        self.allow_intake(&mut inner);
+        self.end_change(inner);
+        Ok(accepted)
     }
 
     /// Removes a record.
@@ -35,7 +43,13 @@ impl Store {
     /// # Errors
     /// As [`Store::set`], and `RecordNotFound`.
     pub fn delete(&self, id: &[u8]) -> Result<Accepted> {
-        self.change(id, |inner, ts| inner.state.delete(id, ts).ok_or_else(|| Error::RecordNotFound { id: id.into() }))
+        let inner = self.check_change(self.shared.inner())?;
+        let mut inner = self.shared.with_stored(inner, id)?;
+        let deleted = inner.state.delete(id, clock::now_ms());
+        let op = deleted.ok_or_else(|| Error::RecordNotFound { id: id.into() })?;
+        let accepted = inner.take(op, &self.shared);
+        self.end_change(inner);
+        Ok(accepted)
     }
 
     /// [`Store::set`] of several records in turn. `lines` holds JSON texts, each on a line of its own: an id, its value, the
@@ -45,7 +59,7 @@ impl Store {
     /// As [`Store::set`], and `Invalid` where there is an id without a value. Nothing is changed then, unless the store was
     /// opened without its records: what had its turn before the failure is done.
     pub fn set_many(&self, lines: &[u8], age: u64) -> Result<Vec<Accepted>> {
-        let mut inner = self.begin_change()?;
+        let mut inner = self.check_change(self.shared.inner())?;
         let newlines = memchr::memchr_iter(b'\n', lines).count();
         if newlines.is_multiple_of(2) {
             return Err(Error::Invalid { message: "There must be a value for each id".to_owned() });
@@ -62,17 +76,7 @@ impl Store {
         Ok(accepted)
     }
 
-    fn change(&self, id: &[u8], apply: impl FnOnce(&mut Inner, u64) -> Result<Arc<Op>>) -> Result<Accepted> {
-        let inner = self.begin_change()?;
-        let mut inner = self.shared.with_stored(inner, id)?;
-        let op = apply(&mut inner, clock::now_ms())?;
-        let accepted = inner.take(op, &self.shared);
-        self.end_change(inner);
-        Ok(accepted)
-    }
-
-    fn begin_change(&self) -> Result<MutexGuard<'_, Inner>> {
-        let mut inner = self.shared.inner();
+    fn check_change<'a>(&self, mut inner: MutexGuard<'a, Inner>) -> Result<MutexGuard<'a, Inner>> {
         inner.check_writable(self.shared.options.read_only)?;
         if inner.batch.is_none() {
             self.check_background(&mut inner)?;
@@ -81,9 +85,10 @@ impl Store {
     }
 
     /// A caller that never lets its turn end never kicks: what it was told is buffered must be written all the same.
-    fn end_change(&self, mut inner: MutexGuard<'_, Inner>) {
+    pub(super) fn end_change(&self, mut inner: MutexGuard<'_, Inner>) {
         let is_buffered = self.shared.options.write_mode != WriteMode::Immediate && inner.batch.is_none();
-        if is_buffered && !std::mem::replace(&mut inner.armed, true) {
+        if is_buffered && !inner.armed {
+            inner.arm();
             let lent = inner.lent;
             drop(inner);
             self.shared.notify(lent);
@@ -166,8 +171,10 @@ impl Store {
         // What nobody waits for is taken a little later, much of it at a time: waking a thread costs more than a write.
         if std::mem::take(&mut inner.urgent) || options.write_mode == WriteMode::Immediate {
             inner.kicked = true;
-        } else if std::mem::replace(&mut inner.armed, true) {
+        } else if inner.armed {
             return;
+        } else {
+            inner.arm();
         }
         let lent = inner.lent;
         drop(inner);
@@ -192,13 +199,10 @@ impl Inner {
         let options = &shared.options;
         let ticket = self.next_ticket();
         let count = ops.len() as u64;
-        let fills = options.write_mode != WriteMode::Immediate && {
-            self.buffered = self.buffered.saturating_add(count);
-            self.buffered >= options.group_commit_size
-        };
-        // A power cut takes no more than a group of what was acknowledged: until the group is synced, callers wait.
-        if fills && !(options.write_mode == WriteMode::Group && shared.syncs_buffers() && shared.lends()) {
-            self.buffered = 0;
+        let fills = self.buffer(count, shared);
+        if options.write_mode == WriteMode::Group {
+            // How many more the buffer takes was told before this one.
+            self.close_intake();
         }
         let ack = match options.write_mode {
             WriteMode::Immediate => Ack::Waiting,
@@ -214,6 +218,29 @@ impl Inner {
             Ack::Waiting | Ack::Held => Accepted::Through(ticket),
             Ack::Done => Accepted::Done,
         }
+    }
+
+    /// As [`Inner::accept`], of one operation that its caller was told is buffered.
+    pub(super) fn accept_acknowledged(&mut self, ops: Ops, shared: &Shared) {
+        let ticket = self.next_ticket();
+        let sync = self.buffer(ops.len() as u64, shared);
+        self.queue_write(Write { ticket, ops, ack: Ack::Done, sync, impossible: Ops::new() }, false);
+        self.urgent |= sync;
+    }
+
+    /// Counts operations that are buffered. True if they fill the buffer.
+    fn buffer(&mut self, count: u64, shared: &Shared) -> bool {
+        let options = &shared.options;
+        if options.write_mode == WriteMode::Immediate {
+            return false;
+        }
+        self.buffered = self.buffered.saturating_add(count);
+        let fills = self.buffered >= options.group_commit_size;
+        // A power cut takes no more than a group of what was acknowledged: until the group is synced, callers wait.
+        if fills && !(options.write_mode == WriteMode::Group && shared.syncs_buffers() && shared.lends()) {
+            self.buffered = 0;
+        }
+        fills
     }
 
     /// Queues a write, and the checkpoint if it reaches the threshold. True if its end is told by itself then: a `new`
@@ -240,6 +267,12 @@ impl Inner {
             None => self.records_at_checkpoint.max(LEAST_THRESHOLD),
         };
         self.since_checkpoint >= threshold && self.checkpoint_retry_at.is_none_or(|at| Instant::now() >= at)
+    }
+
+    /// How many more set off a checkpoint.
+    pub(super) fn operations_until_checkpoint(&self) -> u64 {
+        let threshold = self.threshold.unwrap_or_else(|| self.records_at_checkpoint.max(LEAST_THRESHOLD));
+        threshold.saturating_sub(self.since_checkpoint)
     }
 
     fn is_checkpoint_pending(&self) -> bool {

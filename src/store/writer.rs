@@ -50,7 +50,7 @@ impl Shared {
             if inner.queue.is_empty() {
                 // What was asked for has been done, perhaps while it was asked: the next call asks anew.
                 inner.kicked = false;
-                inner.armed = false;
+                inner.rest(self);
             }
             let now = Instant::now();
             let retry = inner.retry_at;
@@ -70,7 +70,7 @@ impl Shared {
             if inner.job_result.is_some() || left || due.is_some_and(|at| at <= now) || sync.is_some_and(|at| at <= now)
             {
                 inner.kicked = false;
-                inner.armed = false;
+                inner.disarm();
                 return true;
             }
             let until = [due, sync].into_iter().flatten().min();

@@ -19,7 +19,7 @@ pub fn buffered(write_mode: WriteMode, durability: Durability, threshold: u64, s
 
 /// Makes a call that is acknowledged at once, or returns the ticket of the one that waits.
 pub fn set(store: &Store, id: &str) -> Option<Ticket> {
-    let accepted = store.set(quoted(id).as_bytes(), b"1").unwrap();
+    let accepted = super::intake::set(store, &quoted(id), "1").unwrap();
     store.kick();
     match accepted {
         Accepted::Done => None,

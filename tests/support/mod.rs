@@ -10,6 +10,7 @@
 
 pub mod buffered;
 pub mod faulty;
+pub mod intake;
 pub mod model;
 
 use opslog_native::Result;
@@ -89,6 +90,7 @@ pub fn raw(json: &[u8]) -> Vec<String> {
 
 /// All records in order, as JSON texts.
 pub fn records(store: &Store) -> Vec<(String, String)> {
+    store.take_in();
     let (mut found, mut start) = (Vec::new(), Some(0));
     while let Some(at) = start {
         let page = store.page(at, 300);
@@ -101,11 +103,13 @@ pub fn records(store: &Store) -> Vec<(String, String)> {
 
 /// All operations since the last checkpoint as callers see them, without their timestamps.
 pub fn history(store: &Store) -> Vec<String> {
+    store.take_in();
     shown(|start| store.operations(None, start, 300))
 }
 
 /// Operations of one record, without their timestamps.
 pub fn history_of(store: &Store, id: &str) -> Vec<String> {
+    store.take_in();
     shown(|start| store.operations(Some(id.as_bytes()), start, 300))
 }
 
@@ -147,6 +151,11 @@ pub fn call(store: &Store, step: &Step) -> Result<Option<Ticket>> {
         Some(value) => store.set(change.0.as_bytes(), value.as_bytes()),
         None => store.delete(change.0.as_bytes()),
     };
+    if let Step::Change((id, Some(value))) = step {
+        return intake::set(store, id, value).map(ticket);
+    }
+    // Whatever else is called comes after what was set without a call.
+    store.take_in();
     match step {
         Step::Change(one) => change(one).map(ticket),
         Step::Batch(changes, keep) => {
